@@ -1,0 +1,219 @@
+"""What every estimator on clouds shares: one validation of X, and torch state that pickles."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_array
+from torch import Tensor, nn
+
+from pointinteract.exceptions import CloudError
+from pointinteract.ops import farthest_point_sample, normalize_unit_sphere
+
+__all__ = ["CloudEstimatorMixin", "TorchEstimatorMixin", "check_clouds", "pick_device"]
+
+Clouds = np.ndarray | list[np.ndarray]
+_RIGHT = (
+    "X must be a float array (n_clouds, n_points, n_channels) with at least 3 channels "
+    "(x, y, z first), or a list of arrays (n_points_i, n_channels)"
+)
+
+
+def check_clouds(X: Any, *, name: str = "X") -> Clouds:
+    """Validate clouds and return them as float32.
+
+    Parameters
+    ----------
+    X : array of shape (n_clouds, n_points, n_channels) or sequence of (n_points_i, n_channels)
+        At least three channels, coordinates first; finite; no cloud empty.
+    name : str, default="X"
+        What to call it in messages.
+
+    Returns
+    -------
+    clouds : float32 array (n_clouds, n_points, n_channels), or list of (n_points_i, n_channels)
+        A list only if the clouds differ in their number of points.
+
+    Raises
+    ------
+    CloudError
+        Naming the first bad cloud, what came and what would be right.
+    """
+    right = _RIGHT.replace("X", name, 1)
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    if isinstance(X, Sequence) and not isinstance(X, (str, bytes)):
+        return _check_ragged(X, right, name)
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        return _check_ragged(list(X), right, name)
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) != 3 and not hasattr(X, "toarray"):
+        raise CloudError(f"{right}; got an array of shape {tuple(shape)}.")
+    clouds = check_array(
+        X, dtype=np.float32, ensure_2d=False, allow_nd=True, ensure_all_finite=False,
+        order="C", input_name=name, ensure_min_samples=0,
+    )
+    if clouds.ndim != 3:
+        raise CloudError(f"{right}; got an array of shape {clouds.shape}.")
+    if clouds.shape[0] == 0:
+        raise CloudError(f"{right}; got no cloud: an array of shape {clouds.shape}.")
+    if clouds.shape[1] == 0:
+        raise CloudError(f"{right}; got clouds without points: an array of shape {clouds.shape}.")
+    _check_channels(clouds.shape[2], clouds.shape, right)
+    finite = np.isfinite(clouds).all(axis=(1, 2))
+    if not finite.all():
+        _refuse_not_finite(int(np.argmin(finite)), clouds[int(np.argmin(finite))], name)
+    return clouds
+
+
+class CloudEstimatorMixin:
+    """Input validation and tags of estimators that take clouds.
+
+    X is an array (n_clouds, n_points, n_channels) or a list of arrays that differ in their
+    number of points; ``n_features_in_`` is the number of channels.
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+    def _validate_clouds(self, X: Any, *, reset: bool) -> Clouds:
+        """Validate X; remember the number of channels if `reset`, else hold it against X."""
+        clouds = check_clouds(X)
+        n_channels = clouds[0].shape[-1]
+        if reset:
+            self.n_features_in_ = n_channels
+        elif n_channels != self.n_features_in_:
+            raise CloudError(
+                f"X has {n_channels} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input (features are channels per point)."
+            )
+        return clouds
+
+
+class TorchEstimatorMixin:
+    """Device, batched inference and pickling of estimators that hold a fitted ``module_``.
+
+    A subclass gives ``_build_module()``, which makes an untrained module of the fitted
+    architecture from fitted attributes alone, and has the parameters ``device``,
+    ``batch_size``, ``n_points`` and ``normalize``.
+    """
+
+    def __getstate__(self) -> dict:
+        state = dict(super().__getstate__())
+        module = state.get("module_")
+        if isinstance(module, nn.Module):
+            state["module_"] = {
+                name: tensor.detach().cpu().numpy().copy()
+                for name, tensor in module.state_dict().items()
+            }
+        state.pop("_run", None)  # optimiser and streams of a fit; a new one starts if continued
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        arrays = self.__dict__.get("module_")
+        if isinstance(arrays, dict):
+            self.device_ = str(pick_device(self.device))
+            module = self._build_module()
+            module.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
+            self.module_ = module.to(self.device_).eval()
+
+    def _prepare(self, clouds: Clouds) -> Clouds:
+        """Normalise and thin out validated clouds as the network gets them."""
+        if isinstance(clouds, list):
+            return [self._prepare(cloud[None])[0] for cloud in clouds]
+        points = torch.from_numpy(clouds)
+        if self.normalize:
+            points = normalize_unit_sphere(points)
+        if self.n_points is not None and points.shape[1] > self.n_points:
+            points = torch.cat(
+                [
+                    part[torch.arange(len(part)).unsqueeze(1),
+                         farthest_point_sample(part[..., :3], self.n_points)]
+                    for part in points.split(64)
+                ]
+            )
+        return points.numpy()
+
+    def _infer(self, clouds: Clouds, function: Any) -> np.ndarray:
+        """Rows of ``function(points (B, N, C))`` for prepared clouds, in evaluation mode.
+
+        Clouds of equal size share a batch; nothing is padded, so what comes out of a cloud
+        does not depend on the others.
+        """
+        rows: list[Tensor | None] = [None] * len(clouds)
+        by_size: dict[int, list[int]] = {}
+        for i, cloud in enumerate(clouds):
+            by_size.setdefault(len(cloud), []).append(i)
+        self.module_.eval()
+        with torch.inference_mode():
+            for members in by_size.values():
+                for start in range(0, len(members), self.batch_size):
+                    chosen = members[start : start + self.batch_size]
+                    batch = torch.from_numpy(np.stack([clouds[i] for i in chosen]))
+                    out = function(batch.to(self.device_)).float().cpu()
+                    for i, row in zip(chosen, out, strict=True):
+                        rows[i] = row
+        return torch.stack(rows).numpy()
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """Turn ``"auto"`` into the GPU if there is one, else the CPU; check that others exist."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f'device must be "auto", "cpu", "cuda" or "cuda:1", got {device!r}.'
+        ) from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f'device={device!r} was asked for, but torch sees no GPU; use "auto".')
+    return found
+
+
+def _check_ragged(clouds: Sequence, right: str, name: str) -> Clouds:
+    if len(clouds) == 0:
+        raise CloudError(f"{right}; got an empty list.")
+    checked = []
+    for i, cloud in enumerate(clouds):
+        if isinstance(cloud, Tensor):
+            cloud = cloud.detach().cpu().numpy()
+        try:
+            array = np.asarray(cloud, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise CloudError(f"{right}; cloud {i} is not numeric: {error}") from error
+        if array.ndim != 2:
+            raise CloudError(f"{right}; cloud {i} has shape {array.shape}.")
+        if len(array) == 0:
+            raise CloudError(f"{right}; cloud {i} has no points: shape {array.shape}.")
+        _check_channels(array.shape[1], array.shape, right)
+        if checked and array.shape[1] != checked[0].shape[1]:
+            raise CloudError(
+                f"all clouds must have the same channels; cloud 0 has shape "
+                f"{checked[0].shape} and cloud {i} has shape {array.shape}."
+            )
+        if not np.isfinite(array).all():
+            _refuse_not_finite(i, array, name)
+        checked.append(np.ascontiguousarray(array))
+    if all(len(cloud) == len(checked[0]) for cloud in checked):
+        return np.stack(checked)
+    return checked
+
+
+def _check_channels(n_channels: int, shape: tuple, right: str) -> None:
+    if n_channels < 3:
+        raise CloudError(f"{right}; got {n_channels} channels: shape {tuple(shape)}.")
+
+
+def _refuse_not_finite(i: int, cloud: np.ndarray, name: str) -> None:
+    n_bad = int((~np.isfinite(cloud)).any(axis=1).sum())
+    kind = "NaN" if np.isnan(cloud).any() else "infinity"
+    raise CloudError(
+        f"Input {name} contains {kind}: {n_bad} of the {len(cloud)} points of cloud {i} are not "
+        "finite. Remove those points first."
+    )

@@ -1,0 +1,201 @@
+"""Anything that scores clouds, brought to one form: a batch of clouds in, logits out.
+
+A new kind of model is one class here with `evaluate` and `session`.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pointinteract.explanation._scores import NEED_LOGITS, logits_of_probabilities
+from pointinteract.utils._params import check_option
+
+OUTPUTS = ("auto", "logits", "probabilities")
+# Methods that answer raw logits (n_clouds, n_classes); the first one found is used.
+LOGIT_METHODS = ("predict_logits", "logits")
+
+
+class CloudModel:
+    """A model as the explainer sees it.
+
+    Attributes
+    ----------
+    name : str
+        For titles and files.
+    classes : ndarray or None
+        Label of each output column, where the model says so.
+    device : torch.device
+        Where masked clouds are made.
+    dtype : torch.dtype or None
+        What clouds are cast to; None leaves them as they came.
+    n_clipped : int
+        Masked clouds whose probabilities were raised to the floor so far.
+    """
+
+    classes: np.ndarray | None = None
+    device = torch.device("cpu")
+    dtype: torch.dtype | None = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.n_clipped = 0
+
+    def evaluate(self, points: Tensor) -> np.ndarray:
+        """Answer logits (S, K), or plain values (S,), in float64 for clouds (S, N, C)."""
+        raise NotImplementedError
+
+    def session(self) -> AbstractContextManager[Any]:
+        """Return a context to evaluate in."""
+        return nullcontext()
+
+
+class TorchModel(CloudModel):
+    """A module that maps (B, N, C) to logits (B, K); in eval mode, without gradients."""
+
+    def __init__(self, module: nn.Module, output: str, device: str | None) -> None:
+        super().__init__(type(module).__name__)
+        # Moving a module moves it for its owner too; a copy leaves the owner's in place.
+        self.module = module if device is None else copy.deepcopy(module).to(device)
+        weights = [*self.module.parameters(), *self.module.buffers()]
+        self.device = weights[0].device if weights else torch.device(device or "cpu")
+        floating = [weight.dtype for weight in weights if weight.is_floating_point()]
+        self.dtype = floating[0] if floating else torch.float32
+        self.is_probability = output == "probabilities"
+
+    def evaluate(self, points: Tensor) -> np.ndarray:
+        answer = self.module(points)
+        if isinstance(answer, tuple | list):
+            # Published networks often return (logits, something for their loss).
+            answer = answer[0]
+        if not isinstance(answer, Tensor):
+            raise TypeError(
+                f"{self.name} must return a tensor of logits, got {type(answer).__name__}."
+            )
+        return _as_logits(self, answer.detach().double().cpu().numpy(), len(points))
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        # Flag by flag: a user may have frozen only some of the layers.
+        modes = [(module, module.training) for module in self.module.modules()]
+        self.module.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+class NumpyModel(CloudModel):
+    """A function of arrays (S, N, C): a method of an estimator, or any callable."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[np.ndarray], np.ndarray],
+        *,
+        classes: np.ndarray | None = None,
+        is_probability: bool = False,
+        is_binary_margin: bool = False,
+    ) -> None:
+        super().__init__(name)
+        self.function = function
+        self.classes = classes
+        self.is_probability = is_probability
+        self.is_binary_margin = is_binary_margin
+
+    def evaluate(self, points: Tensor) -> np.ndarray:
+        answer = self.function(points.numpy())
+        if isinstance(answer, Tensor):
+            answer = answer.detach().cpu().numpy()
+        answer = np.asarray(answer, dtype=np.float64)
+        if self.is_binary_margin and answer.ndim == 1:
+            answer = np.stack([-answer / 2, answer / 2], axis=1)
+        return _as_logits(self, answer, len(points))
+
+
+def as_cloud_model(
+    model: Any, *, score: Any = "log_odds", output: str = "auto", device: str | None = None
+) -> CloudModel:
+    """Bring a module, an estimator or a callable to a :class:`CloudModel`."""
+    check_option("output", output, OUTPUTS)
+    if isinstance(model, type):
+        raise TypeError(f"model must be an instance, got the class {model.__name__} itself.")
+    if isinstance(model, nn.Module):
+        adapted: CloudModel = TorchModel(model, output, device)
+        is_probability = output == "probabilities"
+    elif any(hasattr(model, name) for name in ("predict_proba", "decision_function")):
+        adapted = _estimator_model(model, score, output)
+        is_probability = adapted.is_probability
+    elif callable(model):
+        name = getattr(model, "__name__", type(model).__name__)
+        is_probability = output == "probabilities"
+        adapted = NumpyModel(name, model, is_probability=is_probability)
+    else:
+        raise TypeError(
+            "model must be a torch module, an estimator with predict_proba or "
+            "decision_function, or a callable that scores clouds (n_clouds, n_points, 3); got "
+            f"{type(model).__name__}."
+        )
+    if is_probability and isinstance(score, str) and score in NEED_LOGITS:
+        raise ValueError(
+            f"score={score!r} needs logits, and {adapted.name} gives probabilities; use "
+            "'log_odds' or 'log_probability'."
+        )
+    return adapted
+
+
+def _estimator_model(model: Any, score: Any, output: str) -> NumpyModel:
+    classes = getattr(model, "classes_", None)
+    if classes is not None:
+        classes = np.asarray(classes)
+    wants_logits = output == "logits" or (isinstance(score, str) and score in NEED_LOGITS)
+    direct = [name for name in LOGIT_METHODS if callable(getattr(model, name, None))]
+    if direct and output != "probabilities":
+        method = direct[0]
+    elif hasattr(model, "predict_proba") and not (
+        output != "probabilities" and wants_logits and hasattr(model, "decision_function")
+    ):
+        method = "predict_proba"
+    else:
+        method = "decision_function"
+    name = type(model).__name__
+    if output == "logits" and method == "predict_proba":
+        raise ValueError(f"output='logits', but {name} has no decision_function.")
+    if output == "probabilities" and method != "predict_proba":
+        raise ValueError(f"output='probabilities', but {name} has no predict_proba.")
+    return NumpyModel(
+        name,
+        getattr(model, method),
+        classes=classes,
+        is_probability=method == "predict_proba",
+        is_binary_margin=method == "decision_function",
+    )
+
+
+def _as_logits(model: Any, answer: np.ndarray, n_clouds: int) -> np.ndarray:
+    if answer.ndim == 2 and answer.shape[1] == 1:
+        answer = answer[:, 0]
+    if answer.ndim not in (1, 2) or len(answer) != n_clouds:
+        raise ValueError(
+            f"{model.name} must answer ({n_clouds}, n_classes) logits, or ({n_clouds},) values, "
+            f"to {n_clouds} clouds; got shape {answer.shape}. Networks that want channels "
+            "first can be wrapped: lambda points: network(points.transpose(1, 2))."
+        )
+    bad = ~np.isfinite(answer)
+    if bad.any():
+        n_bad = int(bad.reshape(n_clouds, -1).any(axis=1).sum())
+        raise ValueError(
+            f"{model.name} answered NaN or infinity to {n_bad} of {n_clouds} masked clouds. A "
+            "usual cause is a step that scales clouds to unit size: a fully masked cloud has "
+            "size zero. Scale before explaining, not inside the model."
+        )
+    if answer.ndim == 2 and model.is_probability:
+        answer, n_clipped = logits_of_probabilities(answer)
+        model.n_clipped += n_clipped
+    return answer

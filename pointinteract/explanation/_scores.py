@@ -1,0 +1,77 @@
+"""One number out of a model's answer: the score whose interactions are measured.
+
+Every answer is first brought to logits in float64; logarithms of probabilities are logits too.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+
+from pointinteract.utils._params import check_option
+
+# Probabilities are kept above this before their logarithm is taken. Single-precision models
+# cannot tell 1 from 1 - 6e-8, so nothing finer is known on the other side either.
+PROBABILITY_FLOOR = 1e-7
+
+ScoreFunction = Callable[[np.ndarray, int], np.ndarray]
+
+
+def log_odds(logits: np.ndarray, target: int) -> np.ndarray:
+    """log p / (1 - p) of the target class, without ever forming 1 - p; (S, K) to (S,)."""
+    if logits.shape[1] < 2:
+        raise ValueError("score='log_odds' compares a class with the others; the model has one.")
+    return logits[:, target] - logsumexp(np.delete(logits, target, axis=1), axis=1)
+
+
+def logit(logits: np.ndarray, target: int) -> np.ndarray:
+    """Logit of the target class."""
+    return logits[:, target].copy()
+
+
+def log_probability(logits: np.ndarray, target: int) -> np.ndarray:
+    """Logarithm of the probability of the target class."""
+    return log_softmax(logits, axis=1)[:, target]
+
+
+def probability(logits: np.ndarray, target: int) -> np.ndarray:
+    """Probability of the target class."""
+    return np.exp(log_probability(logits, target))
+
+
+def margin(logits: np.ndarray, target: int) -> np.ndarray:
+    """Logit of the target class less that of the best other one."""
+    if logits.shape[1] < 2:
+        raise ValueError("score='margin' compares a class with the others; the model has one.")
+    return logits[:, target] - np.delete(logits, target, axis=1).max(axis=1)
+
+
+SCORES: dict[str, ScoreFunction] = {
+    "log_odds": log_odds,
+    "logit": logit,
+    "log_probability": log_probability,
+    "probability": probability,
+    "margin": margin,
+}
+# Those that a shift of all logits changes, so that probabilities do not determine them.
+NEED_LOGITS = ("logit",)
+
+
+def find_score(score: str | ScoreFunction) -> ScoreFunction:
+    """Return the function of a named score, or the callable that came."""
+    if callable(score):
+        return score
+    return SCORES[check_option("score", score, tuple(SCORES))]
+
+
+def logits_of_probabilities(probabilities: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return log p, and how many clouds had a probability below the floor; (S, K) to (S, K)."""
+    sums = probabilities.sum(axis=1)
+    if (probabilities < -1e-6).any() or np.abs(sums - 1).max(initial=0) > 1e-3:
+        raise ValueError(
+            "the model's answers were taken as probabilities, but rows are not between 0 and 1 "
+            f"summing to 1 (sums from {sums.min():.4g} to {sums.max():.4g}); if they are "
+            "logits, use output='logits'."
+        )
+    n_clipped = int((probabilities < PROBABILITY_FLOOR).any(axis=1).sum())
+    return np.log(np.clip(probabilities, PROBABILITY_FLOOR, 1.0)), n_clipped

@@ -1,0 +1,7 @@
+"""Losses, one idea a file; each cites the equation it implements."""
+
+from pointinteract.losses.classification import smoothed_cross_entropy
+from pointinteract.losses.contrastive import self_contrast_loss
+from pointinteract.losses.reconstruction import patch_chamfer_loss
+
+__all__ = ["patch_chamfer_loss", "self_contrast_loss", "smoothed_cross_entropy"]

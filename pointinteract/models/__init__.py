@@ -1,0 +1,37 @@
+"""Networks for point clouds, one file per architecture.
+
+Every model takes clouds (n_clouds, n_points, n_channels), coordinates first, and answers
+
+* ``forward_features(points)``: features per point or token, (B, N or G, C);
+* ``forward_pool(points)``: one vector per cloud, (B, ``num_features``), as it enters the head;
+* ``num_features``: the width of that vector;
+* ``reset_classifier(n_classes)``: a fresh head for other classes, the rest kept; 0 takes the
+  head off, and `forward` then answers with the pooled feature;
+* ``forward(points)``: class scores before any softmax, (B, n_classes).
+
+It says by ``permutation_invariant`` whether the order of the points is irrelevant to it (up
+to exact ties between distances). It may offer ``auxiliary_loss()``: a scalar that training
+adds to its loss, from the last forward pass in training mode (PointNet's regularizer).
+Checkpoints of the original systems come and go by `load_official` and `to_official`.
+"""
+
+from pointinteract.models._official import list_official, load_official, to_official
+from pointinteract.models._registry import create_model, list_models, register_model
+from pointinteract.models.dgcnn import DGCNN
+from pointinteract.models.pointnet import PointNet, PointNetBasic
+from pointinteract.models.recon import ReCon
+from pointinteract.models.recon_pretraining import ReConPretraining
+
+__all__ = [
+    "DGCNN",
+    "PointNet",
+    "PointNetBasic",
+    "ReCon",
+    "ReConPretraining",
+    "create_model",
+    "list_models",
+    "list_official",
+    "load_official",
+    "register_model",
+    "to_official",
+]

@@ -1,0 +1,1 @@
+"""Layers that know shapes but no task; channels last."""

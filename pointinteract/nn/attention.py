@@ -1,0 +1,79 @@
+"""Multi-head attention without the options nobody here uses."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["CrossAttention", "SelfAttention"]
+
+
+class SelfAttention(nn.Module):
+    """Every token reads every token: (B, T, C) to (B, T, C).
+
+    Queries, keys and values come from one product without bias, packed in that order; the
+    output projection has a bias; scores are scaled by (C / H)^-0.5.
+
+    Parameters
+    ----------
+    width : int
+        Number C of channels.
+    n_heads : int
+        Number H of heads; must divide `width`.
+    """
+
+    def __init__(self, width: int, n_heads: int):
+        super().__init__()
+        _check_heads(width, n_heads)
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.projection = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        n_clouds, n_tokens, width = tokens.shape
+        qkv = self.qkv(tokens).view(n_clouds, n_tokens, 3, self.n_heads, width // self.n_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, C/H)
+        read = F.scaled_dot_product_attention(query, key, value)
+        return self.projection(read.transpose(1, 2).reshape(n_clouds, n_tokens, width))
+
+
+class CrossAttention(nn.Module):
+    """Some tokens read others: (B, Q, C), (B, T, C) to (B, Q, C).
+
+    Parameters
+    ----------
+    width : int
+        Number C of channels.
+    n_heads : int
+        Number H of heads; must divide `width`.
+    """
+
+    def __init__(self, width: int, n_heads: int):
+        super().__init__()
+        _check_heads(width, n_heads)
+        self.n_heads = n_heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.projection = nn.Linear(width, width)
+
+    def forward(self, readers: Tensor, tokens: Tensor) -> Tensor:
+        query, key, value = self._split(readers, tokens)
+        read = F.scaled_dot_product_attention(query, key, value)
+        return self.projection(read.transpose(1, 2).reshape(readers.shape))
+
+    def weights(self, readers: Tensor, tokens: Tensor) -> Tensor:
+        """Share of attention that each reader pays to each token, (B, H, Q, T)."""
+        query, key, _ = self._split(readers, tokens)
+        scale = query.shape[-1] ** -0.5
+        return (scale * query @ key.transpose(-2, -1)).softmax(dim=-1)
+
+    def _split(self, readers: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n_clouds, n_readers, width = readers.shape
+        head = width // self.n_heads
+        query = self.query(readers).view(n_clouds, n_readers, self.n_heads, head).transpose(1, 2)
+        pair = self.key_value(tokens).view(n_clouds, tokens.shape[1], 2, self.n_heads, head)
+        key, value = pair.permute(2, 0, 3, 1, 4)
+        return query, key, value  # each (B, H, ., C/H)
+
+
+def _check_heads(width: int, n_heads: int) -> None:
+    if n_heads < 1 or width % n_heads:
+        raise ValueError(f"n_heads must divide the width {width}, got {n_heads}.")

@@ -1,0 +1,120 @@
+"""Linear layers with batch normalization on rows: points, tokens or clouds, channels last.
+
+In evaluation the stored statistics are folded into the linear layer, so that normalizing
+costs nothing. Gradients flow through the folding, also to the weights.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalization over every axis but the last, for (..., C).
+
+    A single row has no variance; there the stored statistics serve in training too, and
+    stay as they are. So a batch of one cloud can pass through a classification head.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = input.reshape(-1, input.shape[-1])
+        if self.training and rows.shape[0] == 1:
+            out = F.batch_norm(
+                rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        else:
+            out = super().forward(rows)
+        return out.view(input.shape)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return the stored normalization as y = scale * x + shift, each of shape (C,)."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - scale * self.running_mean
+
+    def normalize(self, values: Tensor, mean: Tensor, var: Tensor, n_rows: int) -> Tensor:
+        """Normalize `values` (..., C) with statistics of the batch that were found elsewhere.
+
+        Parameters
+        ----------
+        values : Tensor of shape (..., C)
+        mean, var : Tensor of shape (C,)
+            Of the batch, `var` being the biased one; gradients flow through both.
+        n_rows : int
+            Number of rows they come from, for the unbiased variance that is remembered.
+        """
+        if n_rows == 1:
+            scale, shift = self.scale_and_shift()
+            return values * scale + shift
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            unbiased = var * (n_rows / (n_rows - 1))
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return torch.addcmul(self.bias, values - mean, scale)
+
+
+class LinearNorm(nn.Module):
+    """Linear layer, batch normalization and a (leaky) rectifier, on rows.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels before and after.
+    bias : bool, default=True
+        Whether the linear layer has one. The normalization takes it away again in training,
+        so it only matters for weights that come from elsewhere.
+    negative_slope : float or None, default=0.0
+        Slope of the rectifier below zero; 0 is ReLU, None no rectifier at all.
+    dropout : float, default=0.0
+        Share of the linear layer's outputs that is dropped in training, *before* the
+        normalization.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        bias: bool = True,
+        negative_slope: float | None = 0.0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.negative_slope = negative_slope
+        self.dropout = dropout
+        self.linear = nn.Linear(n_in, n_out, bias=bias)
+        self.norm = BatchNorm(n_out)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map (..., n_in) to (..., n_out)."""
+        return self.activate(self.normalized(rows))
+
+    def normalized(self, rows: Tensor) -> Tensor:
+        """Map (..., n_in) to (..., n_out), stopping before the rectifier."""
+        if not self.norm.training:
+            return F.linear(rows, *fold_norm(self.linear, self.norm))
+        rows = F.dropout(self.linear(rows), self.dropout, self.training)
+        return self.norm(rows)
+
+    def activate(self, rows: Tensor) -> Tensor:
+        """Apply the rectifier, in place."""
+        return rectify_(rows, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}, dropout={self.dropout}"
+
+
+def fold_norm(linear: nn.Linear, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return weight and bias that do what `linear` and then `norm` do in evaluation."""
+    scale, shift = norm.scale_and_shift()
+    if linear.bias is not None:
+        shift = shift + scale * linear.bias
+    return linear.weight * scale.unsqueeze(1), shift
+
+
+def rectify_(rows: Tensor, negative_slope: float | None) -> Tensor:
+    """Rectify in place, with the given slope below zero; None leaves `rows` as they are."""
+    if negative_slope is None:
+        return rows
+    return F.leaky_relu_(rows, negative_slope) if negative_slope else F.relu_(rows)

@@ -1,0 +1,63 @@
+"""Transformer blocks, stochastic depth and position embeddings."""
+
+import torch
+from torch import Tensor, nn
+
+from pointinteract.nn.attention import SelfAttention
+
+__all__ = ["DropPath", "FeedForward", "PreNormBlock", "drop_path_rates", "position_embedding"]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: leave a residual branch out for some samples, while training.
+
+    What is kept is divided by the chance of being kept, so the mean stays. A rate of exactly 0
+    draws nothing.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if self.rate == 0.0 or not self.training:
+            return branch
+        kept = 1.0 - self.rate
+        draws = torch.rand(len(branch), *[1] * (branch.ndim - 1), device=branch.device)
+        return branch * (draws < kept).to(branch.dtype) / kept
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:g}"
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """Rates that grow linearly from 0 at the first of `depth` blocks to `rate` at the last."""
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]
+
+
+class FeedForward(nn.Sequential):
+    """Linear C to 4 C, GELU (erf form), Linear 4 C to C."""
+
+    def __init__(self, width: int):
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+
+class PreNormBlock(nn.Module):
+    """The usual block: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, n_heads: int, *, drop_path: float = 0.0):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = SelfAttention(width, n_heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = FeedForward(width)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.drop_path(self.attention(self.norm1(tokens)))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+
+
+def position_embedding(width: int, hidden: int = 128) -> nn.Sequential:
+    """MLP from the coordinates of a patch centre to its position, (..., 3) to (..., C)."""
+    return nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, width))

@@ -1,0 +1,132 @@
+"""Move, turn, scale and disturb clouds. Random forms draw from an explicit generator."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pointinteract.ops._checks import check_points
+
+__all__ = [
+    "drop_points",
+    "jitter",
+    "normalize_unit_sphere",
+    "random_rotate",
+    "random_scale",
+    "random_translate",
+    "rotate",
+    "rotation_matrix",
+    "scale",
+    "translate",
+]
+
+_AXES = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}
+
+
+def normalize_unit_sphere(points: Tensor) -> Tensor:
+    """Move the mean of each cloud to the origin and its farthest point to distance 1.
+
+    (B, N, C) to (B, N, C); channels past the third are left alone. A cloud whose points all
+    coincide is only moved.
+    """
+    check_points("points", points)
+    xyz = points[..., :3] - points[..., :3].mean(dim=1, keepdim=True)
+    radius = xyz.norm(dim=-1).amax(dim=1)[:, None, None]
+    xyz = xyz / torch.where(radius > 0, radius, 1.0)
+    return torch.cat([xyz, points[..., 3:]], dim=-1)
+
+
+def rotation_matrix(angle: Tensor, axis: str = "z") -> Tensor:
+    """Rotation about a coordinate axis for row vectors, ``points @ matrix``.
+
+    Parameters
+    ----------
+    angle : Tensor of shape (B,)
+        In radians. Positive about y takes z towards x in the row-vector convention of ReCon:
+        [[c, 0, s], [0, 1, 0], [-s, 0, c]].
+    axis : {"x", "y", "z"}, default="z"
+
+    Returns
+    -------
+    matrix : Tensor of shape (B, 3, 3)
+    """
+    if axis not in _AXES:
+        raise ValueError(f"axis must be 'x', 'y' or 'z', got {axis!r}.")
+    i, j = _AXES[axis]
+    cosine, sine = angle.cos(), angle.sin()
+    matrix = torch.zeros(*angle.shape, 3, 3, dtype=angle.dtype, device=angle.device)
+    k = 3 - i - j
+    matrix[..., k, k] = 1.0
+    matrix[..., i, i] = cosine
+    matrix[..., j, j] = cosine
+    matrix[..., i, j] = -sine
+    matrix[..., j, i] = sine
+    return matrix
+
+
+def rotate(points: Tensor, matrix: Tensor) -> Tensor:
+    """Apply ``xyz @ matrix``: (B, N, C), (3, 3) or (B, 3, 3) to (B, N, C)."""
+    check_points("points", points)
+    return torch.cat([points[..., :3] @ matrix.to(points), points[..., 3:]], dim=-1)
+
+
+def scale(points: Tensor, factor: Tensor) -> Tensor:
+    """Scale coordinates: (B, N, C) with one factor a cloud (B, 1) or one an axis (B, 3)."""
+    check_points("points", points)
+    return torch.cat([points[..., :3] * factor.to(points)[:, None], points[..., 3:]], dim=-1)
+
+
+def translate(points: Tensor, shift: Tensor) -> Tensor:
+    """Shift coordinates: (B, N, C) by (B, 3)."""
+    check_points("points", points)
+    return torch.cat([points[..., :3] + shift.to(points)[:, None], points[..., 3:]], dim=-1)
+
+
+def random_rotate(points: Tensor, *, generator: torch.Generator, axis: str = "z") -> Tensor:
+    """Turn each cloud about `axis` by an angle uniform in [0, 2 pi)."""
+    angle = torch.rand(len(points), generator=generator) * (2 * math.pi)
+    return rotate(points, rotation_matrix(angle, axis).to(points))
+
+
+def random_scale(
+    points: Tensor,
+    *,
+    generator: torch.Generator,
+    low: float = 2 / 3,
+    high: float = 3 / 2,
+    anisotropic: bool = True,
+) -> Tensor:
+    """Scale each cloud by a factor uniform in [low, high), one an axis if `anisotropic`."""
+    draws = torch.rand(len(points), 3 if anisotropic else 1, generator=generator)
+    return scale(points, low + (high - low) * draws)
+
+
+def random_translate(
+    points: Tensor, *, generator: torch.Generator, limit: float = 0.2
+) -> Tensor:
+    """Shift each cloud by a vector uniform in [-limit, limit)^3."""
+    draws = torch.rand(len(points), 3, generator=generator)
+    return translate(points, limit * (2 * draws - 1))
+
+
+def jitter(
+    points: Tensor, *, generator: torch.Generator, sigma: float = 0.01, clip: float = 0.05
+) -> Tensor:
+    """Add Gaussian noise of s.d. `sigma`, cut off at `clip`, to every coordinate."""
+    check_points("points", points)
+    noise = torch.randn(*points.shape[:2], 3, generator=generator) * sigma
+    noise = noise.clamp(-clip, clip).to(points)
+    return torch.cat([points[..., :3] + noise, points[..., 3:]], dim=-1)
+
+
+def drop_points(
+    points: Tensor, *, generator: torch.Generator, max_ratio: float = 0.875
+) -> Tensor:
+    """Overwrite a random share of points, uniform in [0, max_ratio), by the first point.
+
+    The number of points stays, as in PointNet's training; the dropped ones become duplicates.
+    """
+    check_points("points", points)
+    ratio = torch.rand(len(points), 1, generator=generator) * max_ratio
+    dropped = torch.rand(points.shape[:2], generator=generator) <= ratio
+    return torch.where(dropped.to(points.device).unsqueeze(-1), points[:, :1], points)

@@ -1,0 +1,363 @@
+"""ReCon as an estimator: contrast with reconstruct, with or without labels of any kind."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from pointinteract.base import Clouds
+from pointinteract.losses import patch_chamfer_loss, self_contrast_loss
+from pointinteract.models.recon import recon_sizes
+from pointinteract.models.recon_pretraining import ReConOutput, ReConPretraining
+from pointinteract.nn.patches import split_by_mask
+from pointinteract.ops import gather
+from pointinteract.pretraining._base import CloudPretrainer
+from pointinteract.utils._params import check_int, check_option, check_real
+
+__all__ = ["ReConPretrainer", "recon_losses"]
+
+
+class ReConPretrainer(CloudPretrainer):
+    """Contrast with reconstruct: pre-train a point-cloud transformer.
+
+    Patches of each cloud are hidden and rebuilt from the rest. Beside it three queries read the
+    visible patches: one is regressed to features of a picture, one to features of a text, and
+    one contrasts clouds with each other. Each of these can be left out.
+
+    Parameters
+    ----------
+    size : {"nano", "tiny", "small", "base"}, default="nano"
+        Size of the network. The last three are the published ones (13, 23 and 51 million
+        parameters while pre-training); ``"nano"`` (1 million) is for a laptop.
+    n_points : int or None, default=1024
+        Points of a cloud that the network sees; larger clouds are thinned by farthest point
+        sampling. None takes them whole.
+    n_groups, group_size : int, optional
+        Patches a cloud, and points a patch; from `size` unless given. More patches show finer
+        detail and cost time in proportion.
+    mask_ratio : float, default=0.6
+        Share of patches to hide.
+    mask_type : {"rand", "block"}, default="rand"
+        Hide patches anywhere, or one connected region (harder).
+    reconstruction_loss : {"cdl2", "cdl1"}, default="cdl2"
+        Chamfer distance of rebuilt patches, squared or plain.
+    image_teacher : None, str, callable, module or array, default=None
+        What the image query is regressed to. ``"depth"`` renders the clouds themselves and
+        needs nothing else; an array (n_clouds, d) holds features made elsewhere; a callable or
+        a ``transformers`` CLIP or ViT (local folder or hub name) gets the pictures passed to
+        `fit`, or depth pictures of the clouds if none are.
+    text_teacher : None, str, callable, module or array, default=None
+        The same for the text query. ``"ngrams"`` is a small encoder of our own, offline.
+    self_contrast : bool, default=False
+        Whether to contrast the class query between clouds. Clouds with equal `texts` attract
+        each other; without texts each cloud stands alone against all others.
+    stop_gradient : bool, default=True
+        Whether queries read detached patches, so that the contrast does not disturb the
+        reconstruction. False is the ablation of the paper.
+    drop_path : float, default=0.1
+        Stochastic depth of the last block.
+    max_epochs : int, default=100
+        Passes over the clouds. The paper: 300.
+    batch_size : int, default=64
+        Clouds a step, and clouds a batch in `transform`. The paper: 128.
+    learning_rate : float, default=1e-3
+        Highest rate of AdamW. The paper: 5e-4.
+    weight_decay : float, default=0.05
+    warmup_epochs : float, default=2
+        Epochs of rising rate. The paper: 10.
+    schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step; ``"cosine_epoch"`` is the published rule, which spends
+        the first two epochs at a rate of 1e-6.
+    augmentation : None, str, tuple of str or callable, default="scale_translate"
+        Any of ``"rotate_y"`` (the paper's), ``"rotate_z"``, ``"scale"``, ``"scale_translate"``,
+        ``"jitter"``, ``"drop"``, or a function of (points (B, N, C), generator).
+    normalize : bool, default=True
+        Whether to move each cloud to the origin and scale it to the unit sphere first.
+    device : str, default="auto"
+        ``"auto"`` takes a GPU if there is one.
+    random_state : int, RandomState instance or None, default=None
+        Same integer, same numbers (on the CPU to the last bit).
+
+    Attributes
+    ----------
+    module_ : ReConPretraining
+        The trained network; ``module_.encoder`` is what downstream tasks use.
+    history_ : DataFrame
+        One row an epoch: the loss, its terms, learning rate and seconds.
+    n_epochs_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Channels of a point.
+    device_ : str
+        Where the network lives.
+    seed_ : int
+        Drawn from `random_state`; everything random of the fit follows from it.
+
+    References
+    ----------
+    Qi, Dong, Fan, Ge, Zhang, Ma, Yi, "Contrast with Reconstruct: Contrastive 3D Representation
+    Learning Guided by Generative Pretraining", ICML 2023.
+
+    Examples
+    --------
+    >>> from pointinteract.datasets import make_shapes
+    >>> from pointinteract.pretraining import ReConPretrainer
+    >>> X, _ = make_shapes(16, n_points=64, return_X_y=True, random_state=0)
+    >>> pre = ReConPretrainer(n_groups=8, group_size=8, max_epochs=1, random_state=0).fit(X)
+    >>> pre.transform(X).shape
+    (16, 192)
+    """
+
+    def __init__(
+        self,
+        size: str = "nano",
+        *,
+        n_points: int | None = 1024,
+        n_groups: int | None = None,
+        group_size: int | None = None,
+        mask_ratio: float = 0.6,
+        mask_type: str = "rand",
+        reconstruction_loss: str = "cdl2",
+        image_teacher: Any = None,
+        text_teacher: Any = None,
+        self_contrast: bool = False,
+        stop_gradient: bool = True,
+        drop_path: float = 0.1,
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.05,
+        warmup_epochs: float = 2,
+        schedule: str = "cosine",
+        augmentation: Any = "scale_translate",
+        normalize: bool = True,
+        device: str = "auto",
+        random_state: Any = None,
+    ):
+        self.size = size
+        self.n_points = n_points
+        self.n_groups = n_groups
+        self.group_size = group_size
+        self.mask_ratio = mask_ratio
+        self.mask_type = mask_type
+        self.reconstruction_loss = reconstruction_loss
+        self.image_teacher = image_teacher
+        self.text_teacher = text_teacher
+        self.self_contrast = self_contrast
+        self.stop_gradient = stop_gradient
+        self.drop_path = drop_path
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.schedule = schedule
+        self.augmentation = augmentation
+        self.normalize = normalize
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, *, images: Any = None, texts: Any = None):
+        """Pre-train on clouds.
+
+        Parameters
+        ----------
+        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
+        y : ignored
+            Labels are never looked at; here for pipelines.
+        images : sequence of length n_clouds, optional
+            One picture a cloud, for an image teacher that reads pictures.
+        texts : sequence of str of length n_clouds, optional
+            One text a cloud, for the text teacher and for `self_contrast`.
+
+        Returns
+        -------
+        self : ReConPretrainer
+        """
+        return self._fit(X, y, {"images": images, "texts": texts})
+
+    def partial_fit(self, X: Any, y: Any = None, *, images: Any = None, texts: Any = None):
+        """Pre-train for one more epoch on clouds; parameters as in `fit`."""
+        return self._partial_fit(X, y, {"images": images, "texts": texts})
+
+    def reconstruct(self, X: Any, *, random_state: Any = 0) -> Bunch:
+        """Hide patches of clouds and rebuild them.
+
+        Parameters
+        ----------
+        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
+        random_state : int, RandomState instance or None, default=0
+            Chooses the patches to hide.
+
+        Returns
+        -------
+        result : Bunch
+            For every cloud a list entry in each of ``visible`` (V K, 3), the points that the
+            network saw; ``rebuilt`` (M K, 3), its guess of the hidden ones; ``target`` (M K, 3),
+            the truth; ``error`` (float), their squared Chamfer distance, patch by patch. All in
+            the normalised coordinates that the network works in.
+        """
+        from pointinteract.utils._random import draw_seed, make_generator
+
+        check_is_fitted(self, "module_")
+        clouds = self._prepare(self._validate_clouds(X, reset=False))
+        generator = make_generator(draw_seed(random_state))
+        result = Bunch(visible=[], rebuilt=[], target=[], error=[])
+        self.module_.eval()
+        with torch.inference_mode():
+            for cloud in clouds:
+                points = torch.from_numpy(cloud)[None].to(self.device_)
+                out = self.module_(points, generator=generator)
+                self._collect(result, points, out)
+        return result
+
+    def _collect(self, result: Bunch, points: Tensor, out: ReConOutput) -> None:
+        neighborhoods, centers = self.module_.encoder.patches(points)
+        seen, hidden = split_by_mask(out.mask)
+        placed = neighborhoods[..., :3] + centers.unsqueeze(2)
+        hidden_centers = gather(centers, hidden).unsqueeze(2)
+        result.visible.append(placed[0, seen[0]].flatten(0, 1).cpu().numpy())
+        result.rebuilt.append((out.rebuilt + hidden_centers)[0].flatten(0, 1).cpu().numpy())
+        result.target.append((out.target + hidden_centers)[0].flatten(0, 1).cpu().numpy())
+        error = float(patch_chamfer_loss(out.rebuilt, out.target)) if out.mask.any() else 0.0
+        result.error.append(error)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        recon_sizes(self.size)
+        for name in ("n_groups", "group_size"):
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name))
+        check_real("mask_ratio", self.mask_ratio, open_minimum=True, maximum=1.0,
+                   open_maximum=True)
+        check_option("mask_type", self.mask_type, ("rand", "block"))
+        check_option("reconstruction_loss", self.reconstruction_loss, ("cdl2", "cdl1"))
+        check_real("drop_path", self.drop_path, maximum=1.0, open_maximum=True)
+
+    def _settle_architecture(self, clouds: Clouds, sources: dict[str, Any]) -> None:
+        numbers = recon_sizes(self.size)
+        numbers |= {
+            name: getattr(self, name)
+            for name in ("n_groups", "group_size")
+            if getattr(self, name) is not None
+        }
+        self._features_of_teachers = self._ask_teachers(clouds, sources)
+        image, text = (self._features_of_teachers[key] for key in ("image", "text"))
+        self.architecture_ = numbers | {
+            "image_width": None if image is None else image.shape[1],
+            "text_width": None if text is None else text.shape[1],
+        }
+
+    def _build_module(self) -> nn.Module:
+        return ReConPretraining(
+            n_channels=self.n_features_in_,
+            drop_path=self.drop_path,
+            mask_ratio=self.mask_ratio,
+            mask_type=self.mask_type,
+            self_contrast=self.self_contrast,
+            stop_gradient=self.stop_gradient,
+            **self.architecture_,
+        )
+
+    def _ask_teachers(self, clouds: Clouds, sources: dict[str, Any]) -> dict[str, Any]:
+        """Features of the frozen teachers, once a fit: {"image": (n, d) or None, "text": ...}."""
+        if self.image_teacher is None and self.text_teacher is None:
+            return {"image": None, "text": None}
+        from pointinteract.models.teachers import resolve_teacher
+
+        n_clouds = len(clouds)
+        for name, source in sources.items():
+            if source is not None and len(source) != n_clouds:
+                raise ValueError(
+                    f"{name} must hold one entry a cloud: got {len(source)} for {n_clouds} clouds."
+                )
+        found = {}
+        for modality, given in (("image", self.image_teacher), ("text", self.text_teacher)):
+            teacher = resolve_teacher(given, modality=modality, device=self.device_)
+            found[modality] = None
+            if teacher is not None:
+                features = teacher.teach(clouds=clouds, source=sources[f"{modality}s"])
+                if features.shape[0] != n_clouds:
+                    raise ValueError(
+                        f"the {modality} teacher gave features of shape {features.shape} for "
+                        f"{n_clouds} clouds; one row a cloud would be right."
+                    )
+                found[modality] = torch.as_tensor(features, dtype=torch.float32)
+        return found
+
+    def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> dict[str, Any]:
+        # A fresh fit has asked the teachers already, to learn the width of their features.
+        targets = self.__dict__.pop("_features_of_teachers", None)
+        targets = targets or self._ask_teachers(clouds, sources)
+        texts = sources["texts"]
+        if texts is None:
+            groups = np.arange(len(clouds))
+        else:
+            groups = np.unique(np.asarray(texts, dtype=str), return_inverse=True)[1]
+        return targets | {"groups": torch.as_tensor(groups)}
+
+    def _compute_loss(
+        self, points: Tensor, index: Tensor, targets: Any, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        out = self.module_(points, generator=generator)
+        chosen = {
+            name: None if values is None else values[index].to(points.device)
+            for name, values in targets.items()
+        }
+        losses = recon_losses(
+            out,
+            reconstruction_loss=self.reconstruction_loss,
+            image_features=chosen["image"],
+            text_features=chosen["text"],
+            groups=chosen["groups"],
+        )
+        return sum(losses.values()), losses
+
+    def _features(self, points: Tensor) -> Tensor:
+        return self.module_.encoder.forward_probe(points)
+
+    def _count_features(self) -> int:
+        return 2 * self.module_.encoder.width
+
+
+def recon_losses(
+    out: ReConOutput,
+    *,
+    reconstruction_loss: str = "cdl2",
+    image_features: Tensor | None = None,
+    text_features: Tensor | None = None,
+    groups: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The terms of ReCon's loss, whose plain sum is minimised.
+
+    Parameters
+    ----------
+    out : ReConOutput
+    reconstruction_loss : {"cdl2", "cdl1"}, default="cdl2"
+    image_features, text_features : Tensor of shape (B, D), optional
+        Features of the frozen teachers.
+    groups : int Tensor of shape (B,), optional
+        Equal numbers make positives of the self-contrast.
+
+    Returns
+    -------
+    losses : dict of str to Tensor of shape ()
+        ``"reconstruction"`` (Chamfer), ``"image"`` and ``"text"`` (smooth L1 to the teachers),
+        ``"contrast"``; only those whose branch the network has.
+    """
+    if out.mask.any():
+        rebuilt = patch_chamfer_loss(out.rebuilt, out.target, kind=reconstruction_loss)
+    else:  # clouds of a single patch: nothing to hide, nothing to rebuild
+        rebuilt = out.tokens.sum() * 0.0
+    losses = {"reconstruction": rebuilt}
+    if out.image is not None:
+        losses["image"] = F.smooth_l1_loss(out.image, image_features)
+    if out.text is not None:
+        losses["text"] = F.smooth_l1_loss(out.text, text_features)
+    if out.contrast is not None:
+        losses["contrast"] = self_contrast_loss(out.contrast, groups)
+    return losses
