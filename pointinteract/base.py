@@ -9,7 +9,8 @@ from sklearn.utils.validation import check_array
 from torch import Tensor, nn
 
 from pointinteract.exceptions import CloudError
-from pointinteract.ops import farthest_point_sample, normalize_unit_sphere
+from pointinteract.ops import normalize_unit_sphere, thin_clouds
+from pointinteract.utils._random import forked_seed
 
 __all__ = ["CloudEstimatorMixin", "TorchEstimatorMixin", "check_clouds", "pick_device"]
 
@@ -78,6 +79,8 @@ class CloudEstimatorMixin:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.two_d_array = False
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = ["float32"]  # whatever comes, that goes out
         return tags
 
     def _validate_clouds(self, X: Any, *, reset: bool) -> Clouds:
@@ -102,6 +105,12 @@ class TorchEstimatorMixin:
     ``batch_size``, ``n_points`` and ``normalize``.
     """
 
+    @property
+    def _point_order_tolerance(self) -> float:
+        """For `pointinteract.testing`: how much reordered points may change an answer."""
+        promised = getattr(self.module_, "permutation_invariant", False)
+        return 1e-4 if promised else float("inf")
+
     def __getstate__(self) -> dict:
         state = dict(super().__getstate__())
         module = state.get("module_")
@@ -110,7 +119,8 @@ class TorchEstimatorMixin:
                 name: tensor.detach().cpu().numpy().copy()
                 for name, tensor in module.state_dict().items()
             }
-        state.pop("_run", None)  # optimiser and streams of a fit; a new one starts if continued
+        # Optimiser and random streams of a fit; continuing from a copy makes new ones.
+        state.pop("_run", None)
         return state
 
     def __setstate__(self, state: dict) -> None:
@@ -118,26 +128,29 @@ class TorchEstimatorMixin:
         arrays = self.__dict__.get("module_")
         if isinstance(arrays, dict):
             self.device_ = str(pick_device(self.device))
-            module = self._build_module()
+            with forked_seed(0):
+                module = self._build_module()
             module.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
             self.module_ = module.to(self.device_).eval()
 
-    def _prepare(self, clouds: Clouds) -> Clouds:
-        """Normalise and thin out validated clouds as the network gets them."""
+    def _normalized(self, clouds: Clouds) -> Clouds:
+        """Move and scale validated clouds, if the estimator is to."""
+        if not self.normalize:
+            return clouds
         if isinstance(clouds, list):
-            return [self._prepare(cloud[None])[0] for cloud in clouds]
-        points = torch.from_numpy(clouds)
-        if self.normalize:
-            points = normalize_unit_sphere(points)
-        if self.n_points is not None and points.shape[1] > self.n_points:
-            points = torch.cat(
-                [
-                    part[torch.arange(len(part)).unsqueeze(1),
-                         farthest_point_sample(part[..., :3], self.n_points)]
-                    for part in points.split(64)
-                ]
-            )
-        return points.numpy()
+            return [normalize_unit_sphere(torch.from_numpy(cloud)[None])[0].numpy()
+                    for cloud in clouds]
+        return normalize_unit_sphere(torch.from_numpy(clouds)).numpy()
+
+    def _prepare(self, clouds: Clouds) -> Clouds:
+        """Normalise and thin out validated clouds, as the network gets them at prediction."""
+        clouds = self._normalized(clouds)
+        if self.n_points is None:
+            return clouds
+        if isinstance(clouds, list):
+            return [thin_clouds(torch.from_numpy(cloud)[None], self.n_points)[0].numpy()
+                    for cloud in clouds]
+        return thin_clouds(torch.from_numpy(clouds), self.n_points).numpy()
 
     def _infer(self, clouds: Clouds, function: Any) -> np.ndarray:
         """Rows of ``function(points (B, N, C))`` for prepared clouds, in evaluation mode.

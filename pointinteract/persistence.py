@@ -20,7 +20,7 @@ from pointinteract.exceptions import CheckpointError, FileFormatError
 from pointinteract.utils._archive import read_archive, write_archive
 from pointinteract.utils._plain import PlainReader, PlainWriter
 
-__all__ = ["load", "save"]
+__all__ = ["is_saved_estimator", "load", "save"]
 
 FORMAT = "pointinteract estimator"
 FORMAT_NUMBER = 1
@@ -127,6 +127,26 @@ def load(path: str | os.PathLike[str]) -> Any:
     if not isinstance(estimator, BaseEstimator):
         raise FileFormatError(f"{path} holds a {type(estimator).__name__}, not an estimator.")
     return estimator
+
+
+def is_saved_estimator(path: str | os.PathLike[str]) -> bool:
+    """Say whether a file was written by `save`, without loading what it holds.
+
+    Parameters
+    ----------
+    path : path-like
+        An existing file of any kind.
+
+    Returns
+    -------
+    answer : bool
+        False for files that are truncated, too; `load` then says what is wrong.
+    """
+    try:
+        document, _ = read_archive(path)
+    except FileFormatError:
+        return False
+    return document.get("format") == FORMAT
 
 
 class _Writer(PlainWriter):

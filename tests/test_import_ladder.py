@@ -38,8 +38,13 @@ LEVELS = {
 # What a part may import at most, where that is not simply "every level below its own". Level 0
 # is one family, and the entry points see everything.
 HIGHEST = {"explanation": 2, "exceptions": 0, "utils": 0, "cli": 7, "__init__": 7, "__main__": 7}
-# Drawing is reached from the methods that draw, so that nobody loads it who does not draw.
-INSIDE_FUNCTIONS = "plotting"
+# Reached upward all the same, but only from inside functions: part, and who may.
+INSIDE_FUNCTIONS = {
+    # From the methods that draw, so that nobody loads it who does not draw.
+    "plotting": {part for part, level in LEVELS.items() if level >= 4},
+    # From where a parameter may name a saved file instead of a fitted estimator.
+    "persistence": {"classification", "segmentation"},
+}
 
 
 def imported_modules(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[str, bool]]:
@@ -87,7 +92,7 @@ def violations(source: str, module: str, *, is_package: bool = False) -> list[st
         if imported not in LEVELS:
             # A public name taken from the top of the package: only the entry points may.
             imported = "__init__"
-        if imported == INSIDE_FUNCTIONS and LEVELS[importer] >= 4:
+        if importer in INSIDE_FUNCTIONS.get(imported, ()):
             if not inside:
                 found.append(f"{module}: imports {name} at module top, not inside a function")
             continue
@@ -144,6 +149,7 @@ def test_every_module_is_looked_at():
         ("pointinteract.classification._a", "import pointinteract.pretraining", "level 5"),
         ("pointinteract.classification._a", "from pointinteract import PointNet", "level 7"),
         ("pointinteract.classification._a", "import pointinteract.plotting", "module top"),
+        ("pointinteract.classification._a", "import pointinteract.persistence", "module top"),
         ("pointinteract.ops.a", "def f():\n    import pointinteract.plotting", "level 6"),
         ("pointinteract.training.loop", "from pointinteract.models.dgcnn import x", "particular"),
         ("pointinteract.novelty", "import numpy", "no level"),

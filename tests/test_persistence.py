@@ -18,7 +18,7 @@ from sklearn.preprocessing import LabelEncoder
 
 from pointinteract import persistence
 from pointinteract.exceptions import CheckpointError, FileFormatError
-from pointinteract.persistence import load, save
+from pointinteract.persistence import is_saved_estimator, load, save
 
 
 class Pretend(BaseEstimator):
@@ -408,3 +408,15 @@ def test_state_that_does_not_fit_its_class_is_refused(tmp_path, monkeypatch):
 def test_missing_file_is_an_ordinary_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "nothing.npz")
+
+
+def test_own_files_are_told_from_others(tmp_path):
+    path = saved(tmp_path, {"a": np.arange(100)})
+    np.savez(tmp_path / "points.npz", points=np.zeros(3))
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "model.pth")
+
+    assert is_saved_estimator(path)
+    assert not is_saved_estimator(tmp_path / "points.npz")
+    assert not is_saved_estimator(tmp_path / "model.pth")
+    path.write_bytes(path.read_bytes()[:200])
+    assert not is_saved_estimator(path)

@@ -39,7 +39,7 @@ def stack_clouds(clouds: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
 def unit_sphere(points: np.ndarray) -> np.ndarray:
     """Move the mean of every cloud to 0 and its farthest point to norm 1, (..., N, 3)."""
     points = points - points.mean(axis=-2, keepdims=True)
-    radius = np.sqrt((points * points).sum(axis=-1).max(axis=-1))
+    radius = np.sqrt(np.einsum("...c,...c->...", points, points).max(axis=-1))
     return points / np.maximum(radius, 1e-12)[..., None, None]
 
 

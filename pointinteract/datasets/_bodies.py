@@ -253,4 +253,6 @@ def _block_patches(blocks: np.ndarray) -> np.ndarray:
     normals = np.cross(b - a + d - c, c - a)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     patches[:, 12:15] = normals / np.maximum(length, 1e-12)
+    patches[:, 15] = np.linalg.norm(b - a, axis=1)
+    patches[:, 16] = np.linalg.norm(d - c, axis=1)
     return patches

@@ -58,8 +58,9 @@ def _back(body: Body, draw: Draw, width: float, y: float, low: float, high: floa
         body.block("back", place(0, 0.5 * tall), (width, thick, tall), frame=frame)
         return
     if style == "round":
-        body.loop("back", place(0, 0.5 * tall), 0.5 * width, 0.5 * thick, frame=about_x(1.57 - lean))
-        body.ball("back", place(0, 0.5 * tall), (0.42 * width, 0.3 * thick, 0.42 * width))
+        middle = place(0, 0.5 * tall)
+        body.loop("back", middle, 0.5 * width, 0.5 * thick, frame=about_x(1.57 - lean))
+        body.ball("back", middle, (0.42 * width, 0.3 * thick, 0.42 * width))
         return
     for x in (-0.5 * width + 0.5 * thick, 0.5 * width - 0.5 * thick):
         body.rod("back", place(x, 0), place(x, tall), 0.55 * thick)
@@ -95,7 +96,8 @@ def _support(body: Body, draw: Draw, width: float, depth: float, height: float, 
         radius = draw.between(0.012, 0.025)
         x, y = 0.5 * width - radius, 0.5 * depth - radius
         for side in (-x, x):
-            corners = [(side, -y, height), (side, -y, radius), (side, y, radius), (side, y, height)]
+            spots = ((-y, height), (-y, radius), (y, radius), (y, height))
+            corners = [(side, *spot) for spot in spots]
             for start, end in zip(corners[:-1], corners[1:], strict=True):
                 body.rod("leg", start, end, radius)
         return "two runners for legs"

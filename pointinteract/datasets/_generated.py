@@ -22,7 +22,7 @@ SHAPE_CLASSES: tuple[str, ...] = tuple(sorted(RECIPES))
 # Streams of random numbers under one seed, so that drawing more of one leaves the others.
 LABELS, STYLES, POINTS, REPLACED, NOISE, YAW = range(6)
 NUMBERS_PER_OBJECT = 96
-CHUNK_POINTS = 1 << 17  # about what stays in the cache of one core
+CHUNK_POINTS = 1 << 16  # about what stays in the cache of one core
 
 DESCRIPTION = """\
 Everyday objects assembled from parts
@@ -164,19 +164,21 @@ def draw_labels(n_clouds: int, n_classes: int, seed: int) -> np.ndarray:
 
 
 def sample_objects(
-    names: Sequence[str], n_points: int, seed: int
+    names: Sequence[str], n_points: int, seed: int, *, multiple: int = 1
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, Surfaces, np.ndarray, list[str]]]:
     """Build objects of the named classes and draw their points, some objects at a time.
 
     Yields the slice of objects, their points and normals, the table of their surfaces, the row
-    of that table each point lies on, and the captions.
+    of that table each point lies on, and the captions. The number of objects at a time is a
+    multiple of `multiple`.
     """
     styles, points = stream(seed, STYLES), stream(seed, POINTS)
-    size = max(1, CHUNK_POINTS // n_points)
+    size = max(1, CHUNK_POINTS // n_points // multiple) * multiple
     for start in range(0, len(names), size):
         rows = slice(start, min(start + size, len(names)))
         surfaces, captions = build_objects(names[rows], styles)
-        uniforms = points.random((rows.stop - start, n_points, 4), dtype=np.float32)
+        uniforms = points.random((rows.stop - start, 4, n_points), dtype=np.float32)
+        uniforms = np.ascontiguousarray(uniforms.transpose(1, 0, 2))
         chosen = sample_surfaces(surfaces, uniforms, [seed, REPLACED, start])
         yield rows, chosen[0], chosen[1], surfaces, chosen[2], captions
 

@@ -18,7 +18,8 @@ from pointinteract.datasets._bodies import (
 def lamp(draw: Draw, body: Body) -> str:
     kind = draw.choice("floor", "table", "table", "desk")
     height = draw.between(1.2, 1.8) if kind == "floor" else draw.between(0.35, 0.65)
-    foot = draw.choice("round", "square", "three-legged" if kind == "floor" else "bulging")
+    special = {"floor": "three-legged", "table": "bulging", "desk": "square"}[kind]
+    foot = draw.choice("round", "square", special)
     spread = height * (draw.between(0.1, 0.16) if kind == "floor" else draw.between(0.15, 0.25))
     thin = draw.between(0.012, 0.02) * (1 + height)
     if foot == "three-legged":
@@ -70,7 +71,8 @@ def monitor(draw: Draw, body: Body) -> str:
     tube = draw.chance(0.3)
     if tube:
         deep = draw.between(0.5, 0.9) * height
-        body.block("back", (0, thick / 2 + deep / 2, middle[2]), (0.95 * width, 0.95 * height, deep),
+        body.block("back", (0, thick / 2 + deep / 2, middle[2]),
+                   (0.95 * width, 0.95 * height, deep),
                    top=(0.5, 0.5), frame=about_x(-math.pi / 2))  # fmt: skip
     stand = draw.choice("round", "square", "two-footed")
     spread = draw.between(0.25, 0.45) * width
@@ -131,7 +133,8 @@ def bottle(draw: Draw, body: Body) -> str:
         body.loop("rim", (0, 0, 0.95), neck, 0.15 * neck)
     size = "slim" if wide < 0.18 else "stout"
     long = "long" if start < 0.75 else "short"
-    return phrase(size, form, "bottle", listed([f"a {long} neck", "a cap" if lid else "an open mouth"]))
+    mouth = "a cap" if lid else "an open mouth"
+    return phrase(size, form, "bottle", listed([f"a {long} neck", mouth]))
 
 
 def vase(draw: Draw, body: Body) -> str:

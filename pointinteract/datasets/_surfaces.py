@@ -5,14 +5,15 @@ rings (what a straight segment sweeps around an axis: cylinders, cones, discs, r
 profiles), balls and tori. Points of all objects are drawn kind by kind, never object by object.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 PATCH, RING, BALL, TORUS = range(4)
 N_VALUES = 17
-# A patch holds corner, first edge, opposite edge, rise and normal (15 values); the other kinds
-# hold a frame (9, row by row), an origin (3) and numbers (5):
+# A patch holds corner, first edge, opposite edge, rise, normal and the lengths of both edges; the
+# other kinds hold a frame (9, row by row), an origin (3) and numbers (5):
 # ring: radius, end radius, height, start angle, arc; ball: lowest z, highest z, start, arc;
 # torus: radius, tube radius, start, arc.
 MAX_ROUNDS = 60
@@ -32,7 +33,9 @@ class Surfaces:
         ``PATCH``, ``RING``, ``BALL`` or ``TORUS``.
     solid : ndarray of shape (n_rows,)
         Whether the row bounds a solid, so that its inner side can never be seen.
-    values : ndarray of shape (n_rows, 17)
+    stretched : ndarray of shape (n_rows,)
+        Whether the frame of the row changes lengths.
+    columns : ndarray of shape (17, n_rows)
         Numbers of each row; their meaning depends on the kind.
     area : ndarray of shape (n_rows,)
         Surface area of each row.
@@ -42,16 +45,19 @@ class Surfaces:
     part: np.ndarray
     kind: np.ndarray
     solid: np.ndarray
-    values: np.ndarray
+    stretched: np.ndarray
+    columns: np.ndarray
     area: np.ndarray
 
 
 def make_surfaces(owner, part, kind, solid, values) -> Surfaces:
-    """Sort rows by owner, measure their areas and return the table."""
+    """Sort rows of shape (n_rows, 17) by owner, measure areas and return the table."""
     order = np.argsort(owner, kind="stable")
     owner, part, kind, solid = owner[order], part[order], kind[order], solid[order]
-    values = values[order]
-    return Surfaces(owner, part, kind, solid, values.astype(np.float32), _areas(kind, values))
+    columns = np.ascontiguousarray(values[order].T)
+    stretched = (np.abs(_scales(columns) - 1).max(axis=0) > 1e-6) & (kind != PATCH)
+    area = _areas(kind, stretched, columns)
+    return Surfaces(owner, part, kind, solid, stretched, columns.astype(np.float32), area)
 
 
 def sample_surfaces(surfaces: Surfaces, uniforms: np.ndarray, seed: list[int]):
@@ -61,7 +67,7 @@ def sample_surfaces(surfaces: Surfaces, uniforms: np.ndarray, seed: list[int]):
     ----------
     surfaces : Surfaces
         The table; every object from 0 to n_objects - 1 owns at least one row.
-    uniforms : ndarray of shape (n_objects, n_points, 4)
+    uniforms : ndarray of shape (4, n_objects, n_points)
         Numbers in [0, 1) that decide row, place (two) and acceptance.
     seed : list of int
         Seeds the numbers that replace rejected ones.
@@ -72,34 +78,36 @@ def sample_surfaces(surfaces: Surfaces, uniforms: np.ndarray, seed: list[int]):
     rows : ndarray of shape (n_objects, n_points)
         The row of the table every point lies on.
     """
-    n_objects, n_points = uniforms.shape[:2]
-    rows = _pick_rows(surfaces, uniforms[..., 0])
-    numbers = uniforms.reshape(-1, 4)
-    points = np.empty((n_objects * n_points, 3), dtype=np.float32)
+    shape = uniforms.shape[1:]
+    rows = _pick_rows(surfaces, uniforms[0])
+    _, u, v, chance = uniforms.reshape(4, -1)
+    points = np.empty((len(rows), 3), dtype=np.float32)
     normals = np.empty_like(points)
-    kinds = surfaces.kind[rows]
-    for kind in np.unique(surfaces.kind):
-        where = np.flatnonzero(kinds == kind)
-        values = surfaces.values[rows[where]]
-        drawn = numbers[where]
+    group = (2 * surfaces.kind + surfaces.stretched).astype(np.int8)
+    groups = group[rows]
+    for code in np.unique(group):
+        kind, stretched = divmod(int(code), 2)
+        where = np.flatnonzero(groups == code)
+        columns = surfaces.columns.take(rows[where], axis=1)
         if kind == PATCH:
-            points[where], normals[where] = _on_patch(values, drawn[:, 1], drawn[:, 2])
-            continue
-        point, normal, weight = _on_frame(kind, values, drawn[:, 1], drawn[:, 2])
-        # A frame that stretches unevenly crowds points where it stretches little; dropping
-        # points in proportion makes the density even again.
-        again = np.flatnonzero(drawn[:, 3] > weight)
-        for attempt in range(MAX_ROUNDS):
-            if not len(again):
-                break
-            fresh = np.random.default_rng([*seed, int(kind), attempt])
-            more = fresh.random((len(again), 3), dtype=np.float32)
-            new = _on_frame(kind, values[again], more[:, 0], more[:, 1])
-            point[again], normal[again] = new[0], new[1]
-            again = again[more[:, 2] > new[2]]
-        points[where], normals[where] = point, normal
-    shape = (n_objects, n_points, 3)
-    return points.reshape(shape), normals.reshape(shape), rows.reshape(n_objects, n_points)
+            point, normal = _on_patch(columns, u[where], v[where])
+        elif not stretched:
+            point, normal = _on_rigid(kind, columns, u[where], v[where])
+        else:
+            point, normal, weight = _on_stretched(kind, columns, u[where], v[where])
+            # Stretching unevenly crowds points where it stretches little; dropping points in
+            # proportion makes the density even again.
+            again = np.flatnonzero(chance[where] > weight)
+            for attempt in range(MAX_ROUNDS):
+                if not len(again):
+                    break
+                fresh = np.random.default_rng([*seed, kind, attempt])
+                more = fresh.random((len(again), 3), dtype=np.float32).T
+                new = _on_stretched(kind, columns[:, again], more[0], more[1])
+                point[:, again], normal[:, again] = new[0], new[1]
+                again = again[more[2] > new[2]]
+        points[where], normals[where] = point.T, normal.T
+    return points.reshape(*shape, 3), normals.reshape(*shape, 3), rows.reshape(shape)
 
 
 def _pick_rows(surfaces: Surfaces, uniform: np.ndarray) -> np.ndarray:
@@ -114,40 +122,41 @@ def _pick_rows(surfaces: Surfaces, uniform: np.ndarray) -> np.ndarray:
     return np.minimum(rows, last)
 
 
-def _areas(kind: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _areas(kind: np.ndarray, stretched: np.ndarray, columns: np.ndarray) -> np.ndarray:
     area = np.empty(len(kind))
     flat = kind == PATCH
-    middle = 0.5 * (values[flat, 3:6] + values[flat, 6:9])
-    area[flat] = np.linalg.norm(np.cross(middle, values[flat, 9:12]), axis=1)
-    numbers = values[:, 12:]
+    middle = 0.5 * (columns[3:6, flat] + columns[6:9, flat])
+    area[flat] = np.linalg.norm(np.cross(middle.T, columns[9:12, flat].T), axis=1)
+    numbers = columns[12:]
     ring = kind == RING
-    r0, r1, h, _, arc = numbers[ring].T
+    r0, r1, h, _, arc = numbers[:, ring]
     area[ring] = 0.5 * (r0 + r1) * arc * np.hypot(h, r1 - r0)
     ball = kind == BALL
-    area[ball] = (numbers[ball, 1] - numbers[ball, 0]) * numbers[ball, 3]
+    area[ball] = (numbers[1, ball] - numbers[0, ball]) * numbers[3, ball]
     torus = kind == TORUS
-    area[torus] = numbers[torus, 0] * numbers[torus, 1] * numbers[torus, 3] * 2 * np.pi
+    area[torus] = numbers[0, torus] * numbers[1, torus] * numbers[3, torus] * 2 * np.pi
     for which in (RING, BALL, TORUS):
-        rows = np.flatnonzero(kind == which)
-        scale = np.linalg.norm(values[rows, :9].reshape(-1, 3, 3), axis=1)
-        rows = rows[np.abs(scale - 1).max(axis=1, initial=0) > 1e-6]
-        area[rows] *= _mean_stretch(which, values[rows])
+        rows = np.flatnonzero((kind == which) & stretched)
+        area[rows] *= _mean_stretch(which, columns[:, rows])
     return area
 
 
-def _mean_stretch(kind: int, values: np.ndarray, n_steps: int = 12) -> np.ndarray:
+def _mean_stretch(kind: int, columns: np.ndarray, n_steps: int = 12) -> np.ndarray:
     """Average area stretch of frames, by the midpoint rule on a grid of the surface."""
+    n_rows = columns.shape[1]
     middle = (np.arange(n_steps) + 0.5) / n_steps
     u, v = (side.ravel() for side in np.meshgrid(middle, middle))
-    many = np.repeat(values, len(u), axis=0)
-    _, _, weight = _on_frame(kind, many, np.tile(u, len(values)), np.tile(v, len(values)))
-    return weight.reshape(len(values), n_steps**2).mean(axis=1) * _largest_stretch(values)
+    many = np.repeat(columns, len(u), axis=1)
+    _, _, weight = _on_stretched(kind, many, np.tile(u, n_rows), np.tile(v, n_rows))
+    scale = _scales(columns)
+    largest = scale.prod(axis=0) / scale.min(axis=0)
+    return weight.reshape(n_rows, n_steps**2).mean(axis=1) * largest
 
 
-def _largest_stretch(values: np.ndarray) -> np.ndarray:
-    """Largest area stretch of a frame, whose columns are orthogonal."""
-    scale = np.sqrt((values[:, :9].reshape(-1, 3, 3) ** 2).sum(axis=1))
-    return scale.prod(axis=1) / scale.min(axis=1)
+def _scales(columns: np.ndarray) -> np.ndarray:
+    """By how much a frame stretches each of its axes, (3, n); its columns are orthogonal."""
+    frame = columns[:9].reshape(3, 3, -1)  # (row, axis, n)
+    return np.sqrt(frame[0] ** 2 + frame[1] ** 2 + frame[2] ** 2)
 
 
 def _linear_density(u: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -156,48 +165,51 @@ def _linear_density(u: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.nda
     return u * (start + end) / np.maximum(start + root, 1e-12)
 
 
-def _on_patch(values: np.ndarray, u: np.ndarray, v: np.ndarray):
-    first, opposite = values[:, 3:6], values[:, 6:9]
-    length = np.sqrt((first * first).sum(axis=1))
-    t = _linear_density(v, length, np.sqrt((opposite * opposite).sum(axis=1)))[:, None]
+def _on_patch(columns: np.ndarray, u: np.ndarray, v: np.ndarray):
+    t = _linear_density(v, columns[15], columns[16])
+    first, opposite = columns[3:6], columns[6:9]
     along = first + t * (opposite - first)
-    return values[:, :3] + u[:, None] * along + t * values[:, 9:12], values[:, 12:15]
+    return columns[:3] + u * along + t * columns[9:12], columns[12:15]
 
 
-def _on_frame(kind: int, values: np.ndarray, u: np.ndarray, v: np.ndarray):
-    """Points and normals on rings, balls or tori, and their relative area stretch."""
-    local = {RING: _on_ring, BALL: _on_ball, TORUS: _on_torus}[kind]
-    (x, y, z), (p, q, r) = local(values[:, 12:], u, v)
-    a, b, c = values[:, 0:9:3], values[:, 1:9:3], values[:, 2:9:3]
-    points = values[:, 9:12] + x[:, None] * a + y[:, None] * b + z[:, None] * c
+def _on_rigid(kind: int, columns: np.ndarray, u: np.ndarray, v: np.ndarray):
+    place, normal = LOCAL[kind](columns[12:], u, v)
+    frame = columns[:9].reshape(3, 3, -1)
+    return columns[9:12] + _turn(frame, place), _turn(frame, normal)
+
+
+def _on_stretched(kind: int, columns: np.ndarray, u: np.ndarray, v: np.ndarray):
+    """Points and normals, and the area stretch there relative to the largest possible."""
+    place, normal = LOCAL[kind](columns[12:], u, v)
+    frame = columns[:9].reshape(3, 3, -1)
+    scale = _scales(columns)
     # Normals follow the cofactors; with orthogonal columns these are the columns themselves,
     # divided by their squared length and multiplied by the volume.
-    scale = np.sqrt(np.stack([(w * w).sum(axis=1) for w in (a, b, c)], axis=1))
-    p, q, r = p / scale[:, 0] ** 2, q / scale[:, 1] ** 2, r / scale[:, 2] ** 2
-    normals = p[:, None] * a + q[:, None] * b + r[:, None] * c
-    length = np.sqrt((normals * normals).sum(axis=1))
-    normals /= np.maximum(length, 1e-12)[:, None]
-    # The tolerance accepts every point of a rigid frame in spite of rounding.
-    return points, normals, length * scale.min(axis=1) * (1 + 1e-5)
+    normal = _turn(frame, [p / (s * s) for p, s in zip(normal, scale, strict=True)])
+    length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
+    normal /= np.maximum(length, 1e-12)
+    return columns[9:12] + _turn(frame, place), normal, length * scale.min(axis=0)
+
+
+def _turn(frame: np.ndarray, vector: Sequence[np.ndarray]) -> np.ndarray:
+    x, y, z = vector
+    return frame[:, 0] * x + frame[:, 1] * y + frame[:, 2] * z
 
 
 def _on_ring(numbers: np.ndarray, u: np.ndarray, v: np.ndarray):
-    r0, r1, h, start, arc = numbers.T
+    r0, r1, h, start, arc = numbers
     t = _linear_density(v, r0, r1)
     angle = start + arc * u
     cosine, sine = np.cos(angle), np.sin(angle)
     radius = r0 + t * (r1 - r0)
-    slant = np.maximum(np.hypot(h, r1 - r0), 1e-12)
+    fall = r0 - r1
+    slant = np.maximum(np.sqrt(h * h + fall * fall), 1e-12)
     flank = h / slant
-    return (radius * cosine, radius * sine, t * h), (
-        flank * cosine,
-        flank * sine,
-        (r0 - r1) / slant,
-    )
+    return (radius * cosine, radius * sine, t * h), (flank * cosine, flank * sine, fall / slant)
 
 
 def _on_ball(numbers: np.ndarray, u: np.ndarray, v: np.ndarray):
-    low, high, start, arc = numbers[:, :4].T
+    low, high, start, arc, _ = numbers
     z = low + v * (high - low)  # equal slices of a sphere have equal area
     angle = start + arc * u
     radius = np.sqrt(np.maximum(1 - z * z, 0))
@@ -206,7 +218,7 @@ def _on_ball(numbers: np.ndarray, u: np.ndarray, v: np.ndarray):
 
 
 def _on_torus(numbers: np.ndarray, u: np.ndarray, v: np.ndarray):
-    radius, tube, start, arc = numbers[:, :4].T
+    radius, tube, start, arc, _ = numbers
     # The outer side has more area: tube angles solve a + (tube / radius) sin(a) = 2 pi v.
     target = 2 * np.pi * v
     ratio = tube / radius
@@ -215,7 +227,9 @@ def _on_torus(numbers: np.ndarray, u: np.ndarray, v: np.ndarray):
         inner -= (inner + ratio * np.sin(inner) - target) / (1 + ratio * np.cos(inner))
     angle = start + arc * u
     cosine, sine = np.cos(angle), np.sin(angle)
-    out = np.cos(inner)
+    out, up = np.cos(inner), np.sin(inner)
     away = radius + tube * out
-    up = np.sin(inner)
     return (away * cosine, away * sine, tube * up), (out * cosine, out * sine, up)
+
+
+LOCAL = {RING: _on_ring, BALL: _on_ball, TORUS: _on_torus}

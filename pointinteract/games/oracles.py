@@ -95,7 +95,7 @@ def or_game(n_players: int, members: Iterable[int]) -> KnownGame:
     inside = ~all_coalitions(n_players)[:, ~chosen].any(axis=1)
     orders = coalition_orders(n_players)
     interactions = np.where(inside & (orders > 0), (-1.0) ** (orders + 1), 0.0)
-    return KnownGame(n_players, lambda rows: rows[:, chosen].any(axis=1), interactions)
+    return KnownGame(n_players, lambda rows: np.asarray(rows[:, chosen].any(axis=1)), interactions)
 
 
 def threshold_game(n_players: int, quota: int) -> KnownGame:
@@ -110,6 +110,4 @@ def threshold_game(n_players: int, quota: int) -> KnownGame:
         (-1.0) ** (s - quota) * comb(s - 1, quota - 1) for s in range(quota, n_players + 1)
     ]
     interactions = np.array(by_order)[coalition_orders(n_players)]
-    return KnownGame(
-        n_players, lambda rows: np.asarray(rows.sum(axis=1) >= quota), interactions
-    )
+    return KnownGame(n_players, lambda rows: np.asarray(rows.sum(axis=1) >= quota), interactions)

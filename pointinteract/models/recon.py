@@ -128,6 +128,17 @@ class ReCon(nn.Module):
         skip_near_origin: bool = False,
     ):
         super().__init__()
+        self.config = {  # what makes another one like it
+            "n_channels": n_channels,
+            "width": width,
+            "depth": depth,
+            "n_heads": n_heads,
+            "n_groups": n_groups,
+            "group_size": group_size,
+            "patch_hidden": tuple(patch_hidden),
+            "drop_path": drop_path,
+            "skip_near_origin": skip_near_origin,
+        }
         self.width, self.n_groups, self.group_size = width, n_groups, group_size
         self.skip_near_origin = skip_near_origin
         self.patch_embedding = PatchEmbedding(width, n_channels=n_channels, hidden=patch_hidden)

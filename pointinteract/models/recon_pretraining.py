@@ -178,7 +178,7 @@ class ReConPretraining(nn.Module):
             centers=centers,
             tokens=tokens,
             decoded=decoded,
-            rebuilt=self.rebuild(decoded).view(*hidden.shape, -1, 3),
+            rebuilt=self.rebuild(decoded).unflatten(-1, (self.rebuild.out_features // 3, 3)),
             target=neighborhoods[rows, hidden][..., :3],
             image=None if self.image_projection is None else self.image_projection(tokens[:, 1]),
             text=None if self.text_projection is None else self.text_projection(tokens[:, 2]),

@@ -6,7 +6,7 @@ Batch first, points second, channels last; the result lives where the input live
 from pointinteract.ops.distances import chamfer_distance, nearest_neighbor
 from pointinteract.ops.grouping import gather, group, interpolate
 from pointinteract.ops.neighbors import ball_query, knn, square_distance
-from pointinteract.ops.sampling import farthest_point_sample, random_sample
+from pointinteract.ops.sampling import farthest_point_sample, random_sample, thin_clouds
 from pointinteract.ops.transforms import (
     drop_points,
     jitter,
@@ -40,5 +40,6 @@ __all__ = [
     "rotation_matrix",
     "scale",
     "square_distance",
+    "thin_clouds",
     "translate",
 ]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pointinteract.ops._checks import check_count, check_points
 
-__all__ = ["farthest_point_sample", "random_sample"]
+__all__ = ["farthest_point_sample", "random_sample", "thin_clouds"]
 
 # Points nearer to the origin than this squared norm are left out by the published CUDA kernel.
 NEAR_ORIGIN_SQUARED_NORM = 1e-3
@@ -93,6 +93,22 @@ def random_sample(points: Tensor, n_samples: int, *, generator: torch.Generator)
     check_count("n_samples", n_samples, points.shape[1])
     scores = torch.rand(points.shape[:2], generator=generator)
     return scores.argsort(dim=1)[:, :n_samples].to(points.device)
+
+
+def thin_clouds(points: Tensor, n_points: int) -> Tensor:
+    """Keep at most `n_points` farthest points of each cloud, (B, N, C) to (B, min(N, M), C).
+
+    Points come in the order of sampling, so that a prefix is itself a farthest point sample.
+    Clouds that are small enough come back as they are. Distances use the first three channels.
+    """
+    check_points("points", points)
+    if points.shape[1] <= n_points:
+        return points
+    kept = []
+    for part in points.split(64):  # bounds the memory of the running distances
+        index = farthest_point_sample(part[..., :3], n_points)
+        kept.append(part[torch.arange(len(part), device=part.device).unsqueeze(1), index])
+    return torch.cat(kept)
 
 
 def _first_picks(points: Tensor, start: int | str | Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class CloudPretrainer(
     def _fit(self, X: Any, y: Any, sources: dict[str, Any]) -> "CloudPretrainer":
         """Train from the start; `sources` are further inputs aligned with X."""
         self._check_params()
-        clouds = self._prepare(self._validate_clouds(X, reset=True))
+        clouds = self._normalized(self._validate_clouds(X, reset=True))
         self._start(clouds, sources)
         stored = store_clouds(clouds, self.n_points)
         targets = self._make_targets(clouds, sources)
@@ -49,7 +49,7 @@ class CloudPretrainer(
         """Train one more epoch on X, starting afresh only if never fitted."""
         self._check_params()
         started = hasattr(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=not started))
+        clouds = self._normalized(self._validate_clouds(X, reset=not started))
         if not started:
             self._start(clouds, sources)
         elif not hasattr(self, "_run"):

@@ -248,20 +248,18 @@ class ReConPretrainer(CloudPretrainer):
         self._features_of_teachers = self._ask_teachers(clouds, sources)
         image, text = (self._features_of_teachers[key] for key in ("image", "text"))
         self.architecture_ = numbers | {
+            "n_channels": self.n_features_in_,
+            "drop_path": self.drop_path,
+            "mask_ratio": self.mask_ratio,
+            "mask_type": self.mask_type,
+            "self_contrast": self.self_contrast,
+            "stop_gradient": self.stop_gradient,
             "image_width": None if image is None else image.shape[1],
             "text_width": None if text is None else text.shape[1],
         }
 
     def _build_module(self) -> nn.Module:
-        return ReConPretraining(
-            n_channels=self.n_features_in_,
-            drop_path=self.drop_path,
-            mask_ratio=self.mask_ratio,
-            mask_type=self.mask_type,
-            self_contrast=self.self_contrast,
-            stop_gradient=self.stop_gradient,
-            **self.architecture_,
-        )
+        return ReConPretraining(**self.architecture_)
 
     def _ask_teachers(self, clouds: Clouds, sources: dict[str, Any]) -> dict[str, Any]:
         """Features of the frozen teachers, once a fit: {"image": (n, d) or None, "text": ...}."""

@@ -41,9 +41,9 @@ def check_cloud_estimator(
 
     Notes
     -----
-    An estimator may promise less by two private attributes: ``_point_order_tolerance``, by how
-    much answers may change when points are reordered (``inf``: no promise), and
-    ``_accepts_ragged = False`` if all clouds must have one size.
+    An estimator may promise less by two private attributes: ``_point_order_tolerance``, read
+    after fit, by how much answers may change when points are reordered (``inf``: no promise),
+    and ``_accepts_ragged = False`` if all clouds must have one size.
 
     See Also
     --------

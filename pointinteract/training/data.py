@@ -8,11 +8,11 @@ from torch import Tensor
 
 from pointinteract.ops import (
     drop_points,
-    farthest_point_sample,
     jitter,
     random_rotate,
     random_scale,
     random_translate,
+    thin_clouds,
 )
 
 __all__ = ["AUGMENTATIONS", "augment", "draw_points", "index_batches", "store_clouds"]
@@ -47,11 +47,11 @@ def store_clouds(clouds: np.ndarray | list[np.ndarray], n_points: int | None) ->
         wanted = min(wanted, round(n_points * SPARE_POINTS))
     if len(sizes) == 1:
         stored = torch.from_numpy(np.asarray(clouds))
-        return _thin(stored, wanted)
+        return thin_clouds(stored, wanted)
     rows = []
     for cloud in clouds:
         if len(cloud) >= wanted:
-            rows.append(_thin(torch.from_numpy(cloud)[None], wanted)[0])
+            rows.append(thin_clouds(torch.from_numpy(cloud)[None], wanted)[0])
         else:
             rows.append(torch.from_numpy(cloud[np.arange(wanted) % len(cloud)]))
     return torch.stack(rows)
@@ -104,12 +104,3 @@ def check_augmentation(names: object) -> None:
             f"{sorted(AUGMENTATIONS)}; got {names!r}."
         )
 
-
-def _thin(points: Tensor, n_kept: int) -> Tensor:
-    if points.shape[1] <= n_kept:
-        return points
-    kept = []
-    for part in points.split(64):
-        index = farthest_point_sample(part[..., :3], n_kept)
-        kept.append(part[torch.arange(len(part)).unsqueeze(1), index])
-    return torch.cat(kept)

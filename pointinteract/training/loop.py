@@ -102,7 +102,7 @@ class TrainingRun:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(make_generator(self.seed, self.epoch, _MODULE).initial_seed())
             for i, index in enumerate(batches):
-                rate = self._set_rate(self.epoch, (self.epoch + (i + 1) / len(batches)))
+                rate = self._set_rate(self.epoch, self.epoch + (i + 0.5) / len(batches))
                 points = draw_points(clouds[index], self.n_points, points_stream)
                 points = augment(points, self.augmentation, augment_stream).to(device)
                 loss, parts = compute_loss(points, index)

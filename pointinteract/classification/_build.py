@@ -1,0 +1,140 @@
+"""From what a user may write for ``model`` and ``pretrained`` to an untrained network."""
+
+import copy
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import NotFittedError, check_is_fitted
+from torch import nn
+
+from pointinteract import models
+from pointinteract.exceptions import CheckpointError
+from pointinteract.nn.heads import ClassifierHead
+
+__all__ = ["PROTOCOLS", "describe_architecture", "make_network", "pretrained_encoder"]
+
+PROTOCOLS = ("full", "linear", "mlp3")
+DEFAULT_MODEL = "recon_nano"
+
+
+def describe_architecture(model: Any, encoder: nn.Module | None) -> dict[str, Any]:
+    """Plain data from which `make_network` makes the network again, where that is possible."""
+    if encoder is not None:
+        return {"kind": "encoder", "class": type(encoder).__name__, "config": encoder.config}
+    if isinstance(model, str):
+        return {"kind": "name", "name": model}
+    return {"kind": "given"}
+
+
+def make_network(
+    architecture: dict[str, Any], model: Any, *, n_channels: int, n_classes: int, protocol: str
+) -> nn.Module:
+    """Make an untrained network with the head, and the frozen part, of a protocol."""
+    if architecture["kind"] == "encoder":
+        network = getattr(models, architecture["class"])(n_classes=1, **architecture["config"])
+    elif architecture["kind"] == "name":
+        network = models.create_model(
+            architecture["name"], n_channels=n_channels, n_classes=n_classes
+        )
+    else:
+        network = _make_given(model, n_channels, n_classes)
+    if architecture["kind"] == "encoder" or protocol != "full":
+        _put_head(network, protocol, n_classes)
+    _freeze(network, protocol)
+    return network
+
+
+def _make_given(model: Any, n_channels: int, n_classes: int) -> nn.Module:
+    if isinstance(model, nn.Module):
+        network = copy.deepcopy(model)
+        if hasattr(network, "reset_classifier"):
+            network.reset_classifier(n_classes)
+        return network
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        return model(n_channels=n_channels, n_classes=n_classes)
+    raise TypeError(
+        "model must be a name of pointinteract.list_models(), a torch.nn.Module class that takes "
+        f"n_channels and n_classes, or a module; got {model!r}."
+    )
+
+
+def pretrained_encoder(pretrained: Any, X: Any) -> nn.Module:
+    """Copy the encoder out of a pretrainer or a checkpoint.
+
+    A pretrainer that is not fitted yet (a clone, as cross-validation makes them) is fitted on X
+    first; a fitted one, or one in a FrozenEstimator, is used as it is.
+    """
+    if isinstance(pretrained, (str, PathLike)):
+        return _encoder_of_file(fspath(pretrained))
+    if isinstance(pretrained, nn.Module):
+        return _check_encoder(getattr(pretrained, "encoder", pretrained), "the module given")
+    if not isinstance(pretrained, BaseEstimator):
+        raise TypeError(
+            "pretrained must be a pretrainer, a path to a checkpoint or a module with an "
+            f"encoder, got {type(pretrained).__name__}."
+        )
+    try:
+        check_is_fitted(pretrained, "module_")
+    except NotFittedError:
+        pretrained = clone(pretrained).fit(X)
+    encoder = getattr(pretrained.module_, "encoder", None)
+    return _check_encoder(encoder, type(pretrained).__name__)
+
+
+def _put_head(network: nn.Module, protocol: str, n_classes: int) -> None:
+    """Put the fresh head of a protocol on.
+
+    ``"full"`` takes the one the architecture brings, ``"linear"`` a single layer, ``"mlp3"``
+    three layers with BatchNorm and dropout 0.5.
+    """
+    if protocol == "full":
+        network.reset_classifier(n_classes)
+    elif hasattr(network, "head_type"):  # ReCon brings both heads, with the published names
+        network.reset_classifier(n_classes, head={"linear": "linear", "mlp3": "mlp"}[protocol])
+    else:
+        hidden = () if protocol == "linear" else (256, 256)
+        network.reset_classifier(n_classes)
+        network.head = ClassifierHead(
+            network.num_features, hidden, n_classes, dropout=[0.5] * len(hidden)
+        )
+
+
+def _freeze(network: nn.Module, protocol: str) -> None:
+    """Leave only the head, and ReCon's class query, to be trained, unless ``"full"``.
+
+    The published rule: the network stays in training mode all the same, so BatchNorm keeps
+    following the data and stochastic depth stays on.
+    """
+    if protocol == "full":
+        return
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith("head.") or "cls_" in name)
+
+
+def _encoder_of_file(path: str) -> nn.Module:
+    """Read the encoder from a file of ours, or from an official ReCon checkpoint."""
+    from pointinteract import persistence
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"pretrained={path!r}: there is no such file.")
+    if persistence.is_saved_estimator(path):
+        estimator = persistence.load(path)
+        check_is_fitted(estimator, "module_")
+        encoder = getattr(estimator.module_, "encoder", estimator.module_)
+    else:
+        module = models.load_official("recon", path)
+        encoder = getattr(module, "encoder", module)
+    return _check_encoder(encoder, path)
+
+
+def _check_encoder(encoder: Any, owner: str) -> nn.Module:
+    known = getattr(models, type(encoder).__name__, None)
+    if known is not type(encoder) or not hasattr(encoder, "config"):
+        raise CheckpointError(
+            f"{owner} has no encoder that a classifier could start from: it must be a network of "
+            f"pointinteract.models that says its config, got {type(encoder).__name__}."
+        )
+    return encoder
+

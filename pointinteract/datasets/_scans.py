@@ -1,0 +1,265 @@
+"""The same objects as seen by a scanner: one side, partly hidden, noisy, uneven, cluttered."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from pointinteract.datasets._base import make_bunch, stack_clouds, unit_sphere
+from pointinteract.datasets._bodies import PART_INDEX, PART_NAMES
+from pointinteract.datasets._generated import (
+    CHUNK_POINTS,
+    check_classes,
+    draw_labels,
+    sample_objects,
+    stream,
+    turn_yaw,
+)
+from pointinteract.utils._params import check_int, check_real
+from pointinteract.utils._random import draw_seed
+
+SCAN_YAW, SCAN_SCENE, SCAN_NOISE, SCAN_CHOICE, SCAN_ORDER = range(10, 15)
+DENSE_POINTS = 4096  # candidates per object; few of them see the sensor
+GROUND_POINTS = 384
+PIXELS = 56
+REACH = 1.9  # half the width of the picture, in radii of the object
+DEPTH_STEP = 1.5 * 2 * REACH / PIXELS
+MIN_VISIBLE = 32
+CUT_OUT = 1.1  # radii around the object that its scan covers
+
+DESCRIPTION = """\
+Everyday objects, scanned
+-------------------------
+{n_clouds} objects of {n_classes} classes, invented as by make_shapes and seen from one side by a
+sensor that stands around them: what is turned away or hidden behind the object itself or behind
+a neighbour is missing; ranges are noisy; density falls off where the surface is seen at a
+slant and towards one side; ground and pieces of the neighbour are left in as clutter. z is up.
+"""
+
+
+def make_scans(
+    n_clouds: int = 640,
+    *,
+    n_points: int | None = 1024,
+    classes: Sequence[str] | None = None,
+    occlusion: float = 0.5,
+    noise: float = 0.01,
+    clutter: float = 0.1,
+    uneven: float = 1.0,
+    random_yaw: bool = True,
+    normalize: bool = True,
+    random_state: int | np.random.RandomState | None = None,
+    return_X_y: bool = False,
+) -> Bunch | tuple[np.ndarray | list[np.ndarray], np.ndarray]:
+    """Make labelled scans of everyday objects.
+
+    Parameters
+    ----------
+    n_clouds : int, default=640
+        Number of scans. Classes are balanced to within one scan. With the same integer seed, a
+        smaller number gives the first scans of a larger one.
+    n_points : int or None, default=1024
+        Points of each scan, some repeated where fewer were seen. None keeps what was seen, so
+        that scans differ in length.
+    classes : sequence of str, default=None
+        Which classes to scan; None takes all of ``SHAPE_CLASSES``.
+    occlusion : float, default=0.5
+        Share of scans in which another body stands between sensor and object.
+    noise : float, default=0.01
+        Standard deviation of the range error, in radii of the object.
+    clutter : float, default=0.1
+        Largest share of points that belong to the ground or to the neighbour, in [0, 1).
+    uneven : float, default=1.0
+        How strongly density depends on slant and side; 0 keeps every seen point alike.
+    random_yaw : bool, default=True
+        Turn every object about the vertical axis by a random angle.
+    normalize : bool, default=True
+        Move the mean of every scan to 0 and its farthest point to norm 1, clutter included.
+    random_state : int, RandomState instance or None, default=None
+        The same integer gives the same bytes.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+
+    Returns
+    -------
+    scans : :class:`~sklearn.utils.Bunch`
+        With the fields of :func:`make_shapes` (data, parts and normals are lists if `n_points`
+        is None; clutter has the part ``"clutter"``) and ``viewpoints`` of shape (n_clouds, 3),
+        the unit vectors towards the sensor.
+
+    Examples
+    --------
+    >>> from pointinteract.datasets import make_scans
+    >>> X, y = make_scans(4, n_points=128, random_state=0, return_X_y=True)
+    >>> X.shape, y.shape
+    ((4, 128, 3), (4,))
+    >>> scans = make_scans(4, n_points=None, random_state=0)
+    >>> len(scans.data), scans.data[0].shape[1]
+    (4, 3)
+    """
+    n_clouds = check_int("n_clouds", n_clouds)
+    if n_points is not None:
+        check_int("n_points", n_points)
+    check_real("occlusion", occlusion, maximum=1.0)
+    check_real("noise", noise)
+    check_real("clutter", clutter, maximum=1.0, open_maximum=True)
+    check_real("uneven", uneven)
+    names = check_classes(classes)
+    seed = draw_seed(random_state)
+    # Objects come in pairs, of which each is the other's neighbour.
+    n_made = n_clouds + n_clouds % 2
+    target = draw_labels(n_made, len(names), seed)
+    dense = max(DENSE_POINTS, 4 * (n_points or 0))
+    dense = min(dense, CHUNK_POINTS // 2)
+
+    scans: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    viewpoints, captions = np.empty((n_made, 3), dtype=np.float32), []
+    for rows, points, normals, surfaces, index, texts in sample_objects(
+        [names[label] for label in target], dense, seed, multiple=2
+    ):
+        captions += texts
+        words = [seed, rows.start]
+        points = unit_sphere(points)
+        if random_yaw:
+            angles = stream(*words, SCAN_YAW).uniform(0, 2 * np.pi, len(points))
+            points, normals = turn_yaw(points, angles), turn_yaw(normals, angles)
+        scene = _build_scene(points, normals, surfaces.part[index], surfaces.solid[index], words,
+                             occlusion)  # fmt: skip
+        viewpoints[rows] = scene["view"]
+        scans += _scan(scene, words, n_points, noise=noise, clutter=clutter, uneven=uneven)
+    data, normals, parts = (
+        stack_clouds([scan[i] for scan in scans[:n_clouds]]) if n_points is not None
+        else [scan[i] for scan in scans[:n_clouds]]
+        for i in range(3)
+    )  # fmt: skip
+    if normalize:
+        data = unit_sphere(data) if n_points is not None else [unit_sphere(x) for x in data]
+    return make_bunch(
+        data,
+        target[:n_clouds],
+        names,
+        description=DESCRIPTION.format(n_clouds=n_clouds, n_classes=len(names)),
+        extra={
+            "parts": parts,
+            "part_names": list(PART_NAMES),
+            "normals": normals,
+            "captions": captions[:n_clouds],
+            "viewpoints": viewpoints[:n_clouds],
+        },
+        return_X_y=return_X_y,
+    )
+
+
+def _build_scene(points, normals, parts, solid, words, occlusion) -> dict[str, np.ndarray]:
+    """Object, ground and neighbour of each scan side by side, with the direction of view."""
+    n_clouds = len(points)
+    rng = stream(*words, SCAN_SCENE)
+    # Everything random is drawn per scan, so that a shorter run gives the same scans.
+    u = rng.random((n_clouds, 10)).astype(np.float32)
+    azimuth, height = 2 * np.pi * u[:, 0], np.radians(10 + 40 * u[:, 1])
+    level = np.cos(height)
+    view = np.stack([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(height)], axis=1)
+    floor = points[..., 2].min(axis=1)
+
+    # The neighbour stands in front of the object and to one side, or beside it.
+    in_front = u[:, 2] < occlusion
+    away = np.where(in_front, 1.2 + 0.5 * u[:, 3], 1.5 + 0.5 * u[:, 3])
+    turn = np.where(in_front, 0.9 * (u[:, 4] - 0.5), np.pi * (0.5 + u[:, 4]))
+    size = 0.45 + 0.35 * u[:, 5]
+    partner = np.arange(n_clouds) ^ 1
+    few = points.shape[1] // 2
+    other = points[partner, :few] * size[:, None, None]
+    place = np.stack([away * np.cos(azimuth + turn), away * np.sin(azimuth + turn)], axis=1)
+    other[..., :2] += place[:, None]
+    other[..., 2] += (floor - other[..., 2].min(axis=1))[:, None]
+
+    angle, radius = rng.random((n_clouds, 2, GROUND_POINTS), dtype=np.float32).swapaxes(0, 1)
+    radius = CUT_OUT * np.sqrt(radius)
+    ground = np.stack(
+        [radius * np.cos(2 * np.pi * angle), radius * np.sin(2 * np.pi * angle),
+         np.repeat(floor[:, None], GROUND_POINTS, axis=1)], axis=2
+    )  # fmt: skip
+    up = np.zeros_like(ground)
+    up[..., 2] = 1
+    stray = np.full((n_clouds, few + GROUND_POINTS), PART_INDEX["clutter"])
+    return {
+        "points": np.concatenate([points, other, ground], axis=1),
+        "normals": np.concatenate([normals, normals[partner, :few], up], axis=1),
+        "parts": np.concatenate([parts, stray], axis=1),
+        "solid": np.concatenate(
+            [solid, solid[partner, :few], np.ones((n_clouds, GROUND_POINTS), bool)], axis=1
+        ),
+        "view": view.astype(np.float32),
+        "side": u[:, 6:9] - 0.5,
+        "share": u[:, 9],
+    }
+
+
+def _scan(scene, words, n_points, *, noise, clutter, uneven):
+    """What the sensor keeps of each scene: points, normals and parts of every scan."""
+    points, normals, view = scene["points"], scene["normals"], scene["view"]
+    n_clouds = len(points)
+    facing = np.einsum("bnc,bc->bn", normals, view)
+    visible = _unhidden(points, view, facing) & ~(scene["solid"] & (facing < 0))
+    slant = np.abs(facing)
+    slope = np.einsum("bnc,bc->bn", points, scene["side"])
+    chance = np.exp(uneven * (0.8 * np.log(np.maximum(slant, 0.02)) + 2.0 * slope))
+    stray = scene["parts"] == PART_INDEX["clutter"]
+    # Only what lies close to the object gets into its cut-out.
+    visible &= ~stray | (np.einsum("bnc,bnc->bn", points, points) < CUT_OUT**2)
+
+    rng = stream(*words, SCAN_CHOICE)
+    # Weighted choice without replacement: keep the smallest exponential waiting times.
+    waiting = rng.exponential(size=points.shape[:2]).astype(np.float32) / chance
+    waiting[~visible] = np.inf
+    error = stream(*words, SCAN_NOISE).standard_normal(points.shape[:2], dtype=np.float32)
+    longest = max(points.shape[1], n_points or 0)
+    mixing = stream(*words, SCAN_ORDER).random((n_clouds, longest), dtype=np.float32)
+    scans = []
+    for i in range(n_clouds):
+        chosen = _choose(waiting[i], stray[i], mixing[i], n_points, clutter * scene["share"][i])
+        moved = points[i, chosen] + noise * error[i, chosen, None] * view[i]
+        scans.append((moved, normals[i, chosen], scene["parts"][i, chosen]))
+    return scans
+
+
+def _choose(waiting, stray, mixing, n_points, share) -> np.ndarray:
+    """Rows of one scene to keep, in random order."""
+    own = np.flatnonzero(~stray)
+    order = own[np.argsort(waiting[own], kind="stable")]
+    # Hardly anything may be left to see; then the nearest hidden points are let through.
+    n_seen = max(int(np.isfinite(waiting[order]).sum()), MIN_VISIBLE)
+    if n_points is None:
+        n_own = max(n_seen // 2, MIN_VISIBLE)
+        n_stray = int(share * n_own / (1 - share))
+    else:
+        n_stray = int(share * n_points)
+        n_own = n_points - n_stray
+    alien = np.flatnonzero(stray & np.isfinite(waiting))
+    alien = alien[np.argsort(waiting[alien], kind="stable")][:n_stray]
+    if n_points is not None:
+        n_own = n_points - len(alien)
+    mine = np.resize(order[:n_seen], n_own) if n_own > n_seen else order[:n_own]
+    chosen = np.concatenate([mine, alien])
+    return chosen[np.argsort(mixing[: len(chosen)], kind="stable")]
+
+
+def _unhidden(points: np.ndarray, view: np.ndarray, facing: np.ndarray) -> np.ndarray:
+    """Whether each point is the nearest of its pixel, up to the depth a surface spans there."""
+    n_clouds, n_points = points.shape[:2]
+    right = np.stack([-view[:, 1], view[:, 0], np.zeros(n_clouds, np.float32)], axis=1)
+    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    above = np.cross(view, right)
+    x = np.einsum("bnc,bc->bn", points, right)
+    y = np.einsum("bnc,bc->bn", points, above)
+    near = np.einsum("bnc,bc->bn", points, view)
+    scale = PIXELS / (2 * REACH)
+    column = np.clip((x + REACH) * scale, 0, PIXELS - 1).astype(np.int64)
+    row = np.clip((y + REACH) * scale, 0, PIXELS - 1).astype(np.int64)
+    pixel = (np.arange(n_clouds)[:, None] * PIXELS + row) * PIXELS + column
+    nearest = np.full(n_clouds * PIXELS * PIXELS, -np.inf, dtype=np.float32)
+    np.maximum.at(nearest, pixel.ravel(), near.ravel())
+    # A surface seen at a slant spans more depth within one pixel.
+    slant = np.clip(np.abs(facing), 0.25, 1.0)
+    span = DEPTH_STEP * np.sqrt(1 - slant * slant) / slant + 0.5 * DEPTH_STEP
+    return near >= nearest[pixel] - span

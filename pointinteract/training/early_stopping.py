@@ -1,0 +1,45 @@
+"""Stop when the accuracy on clouds held back no longer rises, and return to the best weights."""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pointinteract.base import Clouds
+
+__all__ = ["AccuracyStopper"]
+
+
+class AccuracyStopper:
+    """Watches the accuracy on clouds held back, and keeps the best weights."""
+
+    def __init__(self, classifier: Any, clouds: Clouds, codes: np.ndarray):
+        self.classifier, self.clouds, self.codes = classifier, clouds, codes
+        self.best, self.reference, self.n_waited = -np.inf, -np.inf, 0
+        self.weights: dict[str, Tensor] = {}
+
+    def look(self) -> float:
+        """Accuracy now; remembers the weights if it is the best so far."""
+        owner = self.classifier
+        logits = owner._infer(self.clouds, owner.module_)
+        accuracy = float((logits.argmax(1) == self.codes).mean())
+        if accuracy > self.best:
+            self.best = accuracy
+            owner.best_epoch_ = owner.n_epochs_ + 1
+            self.weights = {
+                name: value.clone() for name, value in owner.module_.state_dict().items()
+            }
+        if accuracy > self.reference + owner.tol:
+            self.reference, self.n_waited = accuracy, 0
+        else:
+            self.n_waited += 1
+        return accuracy
+
+    @property
+    def wants_to_stop(self) -> bool:
+        return self.n_waited >= self.classifier.n_iter_no_change
+
+    def restore(self) -> None:
+        """Put the best weights back."""
+        if self.weights:
+            self.classifier.module_.load_state_dict(self.weights)

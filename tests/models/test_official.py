@@ -1,0 +1,425 @@
+"""Checkpoints of the original systems: read, compared with golden numbers, written back."""
+
+import json
+import os
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from pointinteract.exceptions import CheckpointError
+from pointinteract.models import create_model, list_official, load_official, to_official
+from pointinteract.models._official import (
+    OfficialFormat,
+    OfficialSizes,
+    OfficialState,
+    register_official,
+    unit_axes,
+)
+from pointinteract.ops import knn
+
+# --- golden numbers ---------------------------------------------------------------------------
+
+# How each further array of a system is found: a function of the module and of a record of
+# {layer name: (first input, output)} of the forward pass, giving channels last.
+ACTIVATIONS = {
+    "dgcnn": {
+        "edgeconv1": lambda module, record: record["edge1"][1],
+        "edgeconv4": lambda module, record: record["edge4"][1],
+    },
+    "pointnet": {
+        "stn3": lambda module, record: record["input_transform"][1],
+        "stn64": lambda module, record: record["feature_transform"][1],
+        "point_feature_128": lambda module, record: module.layer2.normalized(record["layer2"][0]),
+        "log_probs": lambda module, record: record[""][1].log_softmax(1),
+    },
+}
+BY_THEIR_OWN_TEST = {
+    "input",
+    "target",
+    "logits",
+    "global_feature",
+    "grad_input",
+    "knn1_index_sorted_pos0_31",
+}
+
+
+@pytest.fixture(scope="module", params=list_official())
+def golden(request, shared):
+    """Manifest, arrays, official state and our module for each system with a manifest."""
+    folder = shared / "golden" / request.param
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no manifest of {request.param}; its numbers, if any, have another test")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    with np.load(folder / "golden.npz", allow_pickle=False) as archive:
+        arrays = dict(archive)
+    state = fill_weights(manifest)
+    module = load_official(request.param, state, **manifest["config"])
+    return manifest, arrays, state, module
+
+
+def fill_weights(manifest):
+    """Draw the weights as the manifest's rules say."""
+    fill = manifest["fill"]
+    by_key = {entry["key"]: entry for entry in manifest["state"]}
+    state = {}
+    for entry in manifest["state"]:
+        source = by_key[entry.get("alias_of", entry["key"])]
+        shape = tuple(entry["shape"])
+        generator = np.random.default_rng(fill["seed_base"] + source["index"])
+        z = generator.standard_normal(shape)
+        fan = source.get("fan", np.prod(shape[1:]))
+        value = {
+            "weight": lambda: z * source.get("gain", fill["gain"]) / np.sqrt(fan),
+            "scale": lambda: 1 + 0.1 * z,
+            "shift": lambda: fill["shift_scale"] * z,
+            "variance": lambda: 1 + 0.1 * np.abs(z),
+            "counter": lambda: np.zeros(shape),
+        }[source["kind"]]()
+        dtype = np.int64 if entry["kind"] == "counter" else np.float32
+        state[entry["key"]] = torch.from_numpy(np.asarray(value).astype(dtype))
+    return state
+
+
+def tolerance(manifest, name):
+    """The recommended tolerance of an array."""
+    recommended = manifest["recommended_tolerance"]
+    if name in recommended:
+        return recommended[name]
+    measured = manifest["measured_float32_vs_float64_max_abs"].get(name, 0.0)
+    return {"rtol": recommended["other"]["rtol"], "atol": max(20 * measured, 1e-5)}
+
+
+def run_recorded(module, points):
+    record = {}
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, args, out, name=name: record.update({name: (args[0], out)})
+        )
+        for name, layer in module.named_modules()
+    ]
+    logits = module(points)
+    for hook in hooks:
+        hook.remove()
+    return logits, record
+
+
+@pytest.mark.golden
+def test_golden_logits_and_feature(golden, device):
+    manifest, arrays, _, module = golden
+    module.to(device)
+    points = torch.from_numpy(arrays["input"]).to(device)
+
+    with torch.no_grad():
+        found = {"logits": module(points), "global_feature": module.forward_pool(points)}
+
+    module.cpu()
+    for name, value in found.items():
+        np.testing.assert_allclose(value.cpu(), arrays[name], **tolerance(manifest, name))
+
+
+@pytest.mark.golden
+def test_golden_activations(golden):
+    manifest, arrays, _, module = golden
+    known = ACTIVATIONS.get(manifest["system"], {})
+    with torch.no_grad():
+        _, record = run_recorded(module, torch.from_numpy(arrays["input"]))
+
+    for name in sorted(set(arrays) - BY_THEIR_OWN_TEST):
+        base = name.removesuffix("_mean").removesuffix("_pos0_31")
+        assert base in known, f"no way to compare {name} of {manifest['system']}"
+        with torch.no_grad():
+            value = known[base](module, record)
+        if name.endswith("_pos0_31"):
+            value = value[:, :32].transpose(1, 2)
+        elif name.endswith("_mean"):
+            value = value.mean(1)
+        np.testing.assert_allclose(
+            value, arrays[name], **tolerance(manifest, name), err_msg=name
+        )
+
+
+@pytest.mark.golden
+def test_golden_first_neighbors(golden):
+    manifest, arrays, _, _ = golden
+    if "knn1_index_sorted_pos0_31" not in arrays:
+        pytest.skip(f"no neighbors are stored for {manifest['system']}")
+    expected = arrays["knn1_index_sorted_pos0_31"]
+    points = torch.from_numpy(arrays["input"])
+
+    found = knn(points[:, : expected.shape[1]], points, manifest["config"]["k"])
+
+    np.testing.assert_array_equal(found.sort(-1).values, expected)
+
+
+@pytest.mark.golden
+def test_golden_input_gradient(golden):
+    manifest, arrays, _, module = golden
+    if "grad_input" not in arrays:
+        pytest.skip(f"no gradient is stored for {manifest['system']}")
+    points = torch.from_numpy(arrays["input"]).requires_grad_()
+    target = torch.from_numpy(arrays["target"].astype(np.int64)).unsqueeze(1)
+
+    (gradient,) = torch.autograd.grad(module(points).gather(1, target).sum(), points)
+
+    error = np.linalg.norm(gradient - arrays["grad_input"]) / np.linalg.norm(arrays["grad_input"])
+    assert error < tolerance(manifest, "grad_input")["relative_l2"]
+
+
+@pytest.mark.golden
+def test_golden_state_comes_back_to_the_last_bit(golden):
+    manifest, _, state, module = golden
+
+    written = to_official(module)
+
+    assert list(written) == sorted(state)
+    for key, value in state.items():
+        assert written[key].dtype == value.dtype and written[key].shape == value.shape
+        assert torch.equal(written[key], value), key
+    assert sum(p.numel() for p in module.parameters()) == manifest["parameter_count"]
+
+
+@pytest.mark.golden
+def test_golden_wrong_sizes_are_named(golden):
+    manifest, _, state, _ = golden
+    n_classes = manifest["num_classes"]
+    name = next(key for key, value in manifest["config"].items() if value == n_classes)
+
+    with pytest.raises(CheckpointError) as caught:
+        load_official(manifest["system"], state, **manifest["config"] | {name: n_classes + 1})
+
+    assert f"{name}={n_classes + 1}" in str(caught.value)
+    assert f"{name}={n_classes}" in str(caught.value)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def state():
+    """An official state dict with numbers that cannot be taken for fresh ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = to_official(create_model("pointnet_basic", n_classes=4))
+        return {
+            key: torch.tensor(7) if value.dtype == torch.int64 else torch.rand(value.shape)
+            for key, value in state.items()
+        }
+
+
+def assert_same(module, state):
+    written = to_official(module)
+    assert list(written) == sorted(state)
+    assert all(torch.equal(written[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {f"module.{key}": value for key, value in s.items()},
+        lambda s: {"base_model": s, "epoch": 3, "metrics": {"acc": 0.9}},
+        lambda s: {"state_dict": {f"module.{key}": value for key, value in s.items()}},
+        lambda s: {"model": {"model_state_dict": s}},
+        lambda s: {key: value.numpy() for key, value in s.items()},
+    ],
+    ids=["plain", "module", "base_model", "state_dict", "nested", "numpy"],
+)
+def test_wrapped_states_are_opened(state, wrap):
+    assert_same(load_official("pointnet_basic", wrap(state)), state)
+
+
+def test_file_with_numpy_scalars_is_read(state, tmp_path):
+    path = tmp_path / "ckpt-best.pth"
+    metrics = {"acc": np.float64(93.5), "f": np.float32(1), "i": np.int64(2)}
+    torch.save({"base_model": state, "metrics": metrics, "epoch": np.int64(9)}, path)
+
+    assert_same(load_official("pointnet_basic", path), state)
+    assert_same(load_official("pointnet_basic", str(path)), state)
+
+
+def test_npz_and_safetensors_are_read(state, tmp_path):
+    np.savez(tmp_path / "a.npz", **{key: value.numpy() for key, value in state.items()})
+    assert_same(load_official("pointnet_basic", tmp_path / "a.npz"), state)
+
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file(state, tmp_path / "a.safetensors")
+    assert_same(load_official("pointnet_basic", tmp_path / "a.safetensors"), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions_come_back_unchanged(state, dtype):
+    other = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+
+    module = load_official("pointnet_basic", other)
+
+    assert_same(module, other)
+    assert module.layer1.linear.weight.dtype == dtype
+
+
+def test_loading_copies_and_leaves_random_numbers_alone(state):
+    torch_state = torch.get_rng_state()
+    module = load_official("pointnet_basic", state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    assert state["linear2.weight"].abs().sum() > 0
+    assert not module.training and all(p.requires_grad for p in module.parameters())
+
+
+def test_checkpoints_from_before_batch_counters_are_read_and_written_alike(state):
+    old = {key: value for key, value in state.items() if "num_batches" not in key}
+
+    assert_same(load_official("pointnet_basic", old), old)
+
+
+def test_second_names_may_be_absent_but_not_differ():
+    state = to_official(create_model("dgcnn", n_classes=4))
+    assert torch.equal(state["bn1.weight"], state["conv1.1.weight"])
+    short = {key: value for key, value in state.items() if not key.startswith("bn1.")}
+    assert_same(load_official("dgcnn", short), short)
+
+    state["bn1.weight"] = state["bn1.weight"] + 1
+    with pytest.raises(CheckpointError, match="bn1.weight differs from conv1.1.weight"):
+        load_official("dgcnn", state)
+
+
+def test_trained_and_changed_modules_are_written(state):
+    module = load_official("pointnet_basic", state, dropout=0.1).train()
+    module.reset_classifier(6)
+    module(torch.randn(4, 16, 3)).sum().backward()
+
+    written = to_official(module)
+
+    assert written["linear2.weight"].shape == (6, 512)
+    assert written["bn1.num_batches_tracked"] == 8
+    assert module.dropout == 0.1
+    assert_same(load_official("pointnet_basic", written, output_channels=6), written)
+
+
+# --- refusing ---------------------------------------------------------------------------------
+
+
+def without(state, key):
+    return {name: value for name, value in state.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    "system, change, sizes, words",
+    [
+        ("pointnet3", dict, {}, "Unknown system 'pointnet3'. Checkpoints can be read of: dgcnn"),
+        ("dgcnn", dict, {}, "no tensor 'conv1.0.weight'. Its 38 tensors are bn1.bias"),
+        ("pointnet", dict, {}, "not a checkpoint of 'pointnet'"),
+        ("pointnet_basic", lambda s: without(s, "bn1.bias"), {}, "1 missing (bn1.bias)"),
+        ("pointnet_basic", lambda s: s | {"a": s["bn1.bias"]}, {}, "1 unexpected (a)"),
+        (
+            "pointnet_basic",
+            lambda s: s | {"bn1.bias": torch.ones(3)},
+            {},
+            "bn1.bias is (3,) and should be (64,)",
+        ),
+        (
+            "pointnet_basic",
+            lambda s: s | {"conv2.weight": s["conv2.weight"][..., 0]},
+            {},
+            "conv2.weight is (64, 64) and should be (64, 64, 1)",
+        ),
+        ("pointnet_basic", dict, {"output_channels": 5}, "output_channels=5 does not fit"),
+        ("pointnet_basic", dict, {"emb_dims": 512}, "tensors say emb_dims=1024"),
+        ("pointnet_basic", dict, {"k": 4}, "no size 'k'; the sizes it takes are"),
+        ("pointnet_basic", lambda s: {}, {}, "got an empty mapping"),
+        ("pointnet_basic", lambda s: [1], {}, "got list"),
+        ("pointnet_basic", lambda s: s | {"epoch": 3}, {}, "'epoch' is of type int"),
+        (
+            "pointnet_basic",
+            lambda s: s | {"module.bn1.bias": s["bn1.bias"]},
+            {},
+            "holds 'bn1.bias' twice",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(state, system, change, sizes, words):
+    with pytest.raises(CheckpointError) as caught:
+        load_official(system, change(state), **sizes)
+
+    assert words in str(caught.value)
+
+
+def test_only_the_first_few_of_many_names_are_listed(state):
+    many = {key: value for key, value in state.items() if not key.startswith("bn")}
+
+    with pytest.raises(CheckpointError, match=r"24 missing \(bn1.weight, .*, \.\.\.\)") as caught:
+        load_official("pointnet_basic", many)
+
+    assert len(str(caught.value)) < 400
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("hostile",)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "empty", "hostile", "npz"])
+def test_damaged_and_hostile_files_are_refused(state, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ("a.npz" if kind == "npz" else "a.pth")
+    torch.save({"a": Hostile()} if kind == "hostile" else state, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif kind == "text":
+        path.write_text("not a checkpoint")
+    elif kind == "empty":
+        path.write_bytes(b"")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(CheckpointError, match=f"{path.name} "):
+            load_official("pointnet_basic", path)
+
+    assert not (tmp_path / "hostile").exists()
+
+
+def test_missing_file_is_a_file_not_found_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_official("dgcnn", tmp_path / "none.pth")
+
+
+def test_module_without_original_cannot_be_written():
+    with pytest.raises(CheckpointError, match="Linear has no published original"):
+        to_official(torch.nn.Linear(2, 2))
+
+
+# --- the pieces -------------------------------------------------------------------------------
+
+
+def test_a_system_is_registered_once():
+    with pytest.raises(ValueError, match="registered already"):
+        register_official(OfficialFormat("dgcnn", lambda state, sizes: torch.nn.Linear(1, 1)))
+
+
+def test_sizes_are_compared_and_asked_for():
+    sizes = OfficialSizes("x", {"k": 3, "odd": 1})
+
+    assert sizes.check("k", 3) == 3 and sizes.get("rate", 0.5) == 0.5
+    with pytest.raises(CheckpointError, match="no size 'odd'; the sizes it takes are: k, rate"):
+        sizes.refuse_unknown()
+
+
+def test_state_names_a_tensor_of_another_rank():
+    state = OfficialState("x", {"w": torch.ones(2, 3)})
+
+    assert state.shape("w", 2) == (2, 3)
+    with pytest.raises(CheckpointError, match=r"'w' .* 3 axes, got shape \(2, 3\)"):
+        state.shape("w", 3)
+
+
+def test_unit_axes_are_added_and_dropped():
+    layout = unit_axes(2)
+    weight = torch.rand(4, 3)
+
+    assert layout.to_official(weight).shape == (4, 3, 1, 1)
+    assert torch.equal(layout.to_ours(layout.to_official(weight)), weight)
+    assert layout.to_ours(torch.ones(4, 3, 1, 2)).shape == (4, 3, 1, 2)
