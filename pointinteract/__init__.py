@@ -21,7 +21,6 @@ _SUBPACKAGES = (
     "nn",
     "ops",
     "plotting",
-    "preprocessing",
     "pretraining",
     "testing",
     "training",

@@ -83,6 +83,11 @@ class CloudEstimatorMixin:
             tags.transformer_tags.preserves_dtype = ["float32"]  # whatever comes, that goes out
         return tags
 
+    @property
+    def _n_channels(self) -> int:
+        """Channels that the network reads; what it is built from."""
+        return self.n_features_in_
+
     def _validate_clouds(self, X: Any, *, reset: bool) -> Clouds:
         """Validate X; remember the number of channels if `reset`, else hold it against X."""
         clouds = check_clouds(X)
@@ -105,14 +110,23 @@ class TorchEstimatorMixin:
     ``batch_size``, ``n_points`` and ``normalize``.
     """
 
+    # Parameters of the estimator that this is mixed into.
+    device: Any
+    batch_size: int
+    n_points: int | None
+    normalize: bool
+
     @property
     def _point_order_tolerance(self) -> float:
         """For `pointinteract.testing`: how much reordered points may change an answer."""
         promised = getattr(self.module_, "permutation_invariant", False)
         return 1e-4 if promised else float("inf")
 
+    def _build_module(self) -> nn.Module:
+        raise NotImplementedError
+
     def __getstate__(self) -> dict:
-        state = dict(super().__getstate__())
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
         module = state.get("module_")
         if isinstance(module, nn.Module):
             state["module_"] = {
@@ -124,7 +138,7 @@ class TorchEstimatorMixin:
         return state
 
     def __setstate__(self, state: dict) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[misc]
         arrays = self.__dict__.get("module_")
         if isinstance(arrays, dict):
             self.device_ = str(pick_device(self.device))
@@ -158,11 +172,16 @@ class TorchEstimatorMixin:
         Clouds of equal size share a batch; nothing is padded, so what comes out of a cloud
         does not depend on the others.
         """
-        rows: list[Tensor | None] = [None] * len(clouds)
+        self.module_.eval()
+        if isinstance(clouds, np.ndarray):
+            with torch.inference_mode():
+                batches = torch.from_numpy(clouds).split(self.batch_size)
+                done = [function(batch.to(self.device_)).float().cpu() for batch in batches]
+            return torch.cat(done).numpy()
+        rows: list[Tensor] = [torch.empty(0)] * len(clouds)
         by_size: dict[int, list[int]] = {}
         for i, cloud in enumerate(clouds):
             by_size.setdefault(len(cloud), []).append(i)
-        self.module_.eval()
         with torch.inference_mode():
             for members in by_size.values():
                 for start in range(0, len(members), self.batch_size):
@@ -192,7 +211,7 @@ def pick_device(device: str | torch.device) -> torch.device:
 def _check_ragged(clouds: Sequence, right: str, name: str) -> Clouds:
     if len(clouds) == 0:
         raise CloudError(f"{right}; got an empty list.")
-    checked = []
+    checked: list[np.ndarray] = []
     for i, cloud in enumerate(clouds):
         if isinstance(cloud, Tensor):
             cloud = cloud.detach().cpu().numpy()

@@ -64,6 +64,8 @@ def imported_modules(tree: ast.AST, module: str, is_package: bool) -> Iterator[t
                 # `from pointinteract import ops` names a part only in the second half.
                 yield f"{base}.{alias.name}", inside
         inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        # What only type checkers read does not run at import either.
+        inside = inside or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
         for child in ast.iter_child_nodes(node):
             yield from visit(child, inside)
 
@@ -169,6 +171,10 @@ def test_checker_catches_an_upward_arrow(module, source, word):
         ("pointinteract.nn.mlp", "from pointinteract.nn import pooling"),
         ("pointinteract.utils._a", "from pointinteract.exceptions import CloudError"),
         ("pointinteract.explanation._a", "def f():\n    from pointinteract.plotting import g"),
+        (
+            "pointinteract.explanation._a",
+            "if TYPE_CHECKING:\n    from pointinteract.plotting import g",
+        ),
         ("pointinteract.training.loop", "from pointinteract.models._registry import create_model"),
         ("pointinteract.cli", "from pointinteract import PointClassifier"),
     ],

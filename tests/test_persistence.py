@@ -420,3 +420,64 @@ def test_own_files_are_told_from_others(tmp_path):
     assert not is_saved_estimator(tmp_path / "model.pth")
     path.write_bytes(path.read_bytes()[:200])
     assert not is_saved_estimator(path)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """One small estimator of each kind, fitted on a few clouds, and the clouds."""
+    from pointinteract.classification import PointClassifier
+    from pointinteract.pretraining import ReConPretrainer
+
+    X = np.random.default_rng(0).normal(size=(8, 32, 3)).astype(np.float32)
+    y = np.array(["flat", "ball"] * 4)
+    pre = ReConPretrainer(n_groups=4, group_size=8, max_epochs=1, random_state=0).fit(X)
+    settings = {"max_epochs": 1, "random_state": 0}
+    classifiers = [
+        PointClassifier(model="pointnet", **settings),
+        PointClassifier(model="dgcnn", n_votes=2, **settings),
+        PointClassifier(pretrained=pre, protocol="linear", **settings),
+        PointClassifier(pretrained=FrozenEstimator(pre), protocol="mlp3", **settings),
+    ]
+    return X, [pre, *(classifier.fit(X, y) for classifier in classifiers)]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_fitted_estimators_answer_alike_to_the_bit(tmp_path, fitted, number):
+    X, estimators = fitted
+    estimator = estimators[number]
+
+    back = load(save(estimator, tmp_path / "estimator.npz"))
+
+    np.testing.assert_array_equal(back.transform(X), estimator.transform(X))
+    if hasattr(estimator, "predict"):
+        np.testing.assert_array_equal(back.predict_proba(X), estimator.predict_proba(X))
+        np.testing.assert_array_equal(back.classes_, estimator.classes_)
+    pd.testing.assert_frame_equal(back.history_, estimator.history_)
+    assert str(back.get_params()) == str(estimator.get_params())
+
+
+def test_a_loaded_estimator_can_be_trained_on(tmp_path, fitted):
+    X, estimators = fitted
+    back = load(save(estimators[1], tmp_path / "estimator.npz"))
+
+    back.partial_fit(X, np.array(["flat", "ball"] * 4))
+
+    assert back.n_epochs_ == 2
+    assert len(back.history_) == 2
+
+
+def test_weights_of_another_shape_are_refused(tmp_path, fitted):
+    _, estimators = fitted
+    path = save(estimators[1], tmp_path / "estimator.npz")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members = {
+        name: npy_bytes(np.zeros((2, 2), dtype=np.float32)) if name.endswith(".npy") else content
+        for name, content in members.items()
+    }
+    write_members(path, members)
+
+    with pytest.raises((CheckpointError, FileFormatError)) as caught:
+        load(path)
+
+    assert len(str(caught.value)) < 2000

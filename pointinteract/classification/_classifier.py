@@ -364,17 +364,17 @@ class PointClassifier(
         return make_network(
             self.architecture_,
             self.model,
-            n_channels=self.n_features_in_,
+            n_channels=self._n_channels,
             n_classes=len(self.classes_),
             protocol=self.architecture_["protocol"],
         )
 
     def _check_channels(self, encoder: nn.Module) -> None:
         n_channels = encoder.config["n_channels"]
-        if n_channels != self.n_features_in_:
+        if n_channels != self._n_channels:
             raise ValueError(
                 f"the pretrained network reads {n_channels} channels a point, and X has "
-                f"{self.n_features_in_}."
+                f"{self._n_channels}."
             )
 
     def _make_run(self, seed: int) -> TrainingRun:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.utils import Bunch
 
-from pointinteract.datasets._base import make_bunch, stack_clouds, unit_sphere
+from pointinteract.datasets._base import make_bunch, unit_sphere
 from pointinteract.datasets._bodies import PART_INDEX, PART_NAMES
 from pointinteract.datasets._generated import (
     CHUNK_POINTS,
@@ -18,7 +18,7 @@ from pointinteract.datasets._generated import (
 from pointinteract.utils._params import check_int, check_real
 from pointinteract.utils._random import draw_seed
 
-SCAN_YAW, SCAN_SCENE, SCAN_NOISE, SCAN_CHOICE, SCAN_ORDER = range(10, 15)
+SCAN_YAW, SCAN_SCENE, SCAN_NOISE, SCAN_CHOICE, SCAN_ORDER, SCAN_GROUND = range(6)
 DENSE_POINTS = 4096  # candidates per object; few of them see the sensor
 GROUND_POINTS = 384
 PIXELS = 56
@@ -127,22 +127,19 @@ def make_scans(
                              occlusion)  # fmt: skip
         viewpoints[rows] = scene["view"]
         scans += _scan(scene, words, n_points, noise=noise, clutter=clutter, uneven=uneven)
-    data, normals, parts = (
-        stack_clouds([scan[i] for scan in scans[:n_clouds]]) if n_points is not None
-        else [scan[i] for scan in scans[:n_clouds]]
-        for i in range(3)
-    )  # fmt: skip
+    clouds, directions, labels = ([scan[i] for scan in scans[:n_clouds]] for i in range(3))
     if normalize:
-        data = unit_sphere(data) if n_points is not None else [unit_sphere(x) for x in data]
+        clouds = [unit_sphere(cloud) for cloud in clouds]
+    ragged = n_points is None
     return make_bunch(
-        data,
+        clouds if ragged else np.stack(clouds),
         target[:n_clouds],
         names,
         description=DESCRIPTION.format(n_clouds=n_clouds, n_classes=len(names)),
         extra={
-            "parts": parts,
+            "parts": labels if ragged else np.stack(labels),
             "part_names": list(PART_NAMES),
-            "normals": normals,
+            "normals": directions if ragged else np.stack(directions),
             "captions": captions[:n_clouds],
             "viewpoints": viewpoints[:n_clouds],
         },
@@ -153,19 +150,18 @@ def make_scans(
 def _build_scene(points, normals, parts, solid, words, occlusion) -> dict[str, np.ndarray]:
     """Object, ground and neighbour of each scan side by side, with the direction of view."""
     n_clouds = len(points)
-    rng = stream(*words, SCAN_SCENE)
-    # Everything random is drawn per scan, so that a shorter run gives the same scans.
-    u = rng.random((n_clouds, 10)).astype(np.float32)
-    azimuth, height = 2 * np.pi * u[:, 0], np.radians(10 + 40 * u[:, 1])
-    level = np.cos(height)
-    view = np.stack([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(height)], axis=1)
+    # One stream per purpose, scan by scan, so that a shorter run gives the same scans.
+    u = stream(*words, SCAN_SCENE).random((n_clouds, 10), dtype=np.float32)
+    azimuth, height = 2 * np.pi * u[:, 0], np.radians(5 + 35 * u[:, 1])
+    flat = np.cos(height)
+    view = np.stack([np.cos(azimuth) * flat, np.sin(azimuth) * flat, np.sin(height)], axis=1)
     floor = points[..., 2].min(axis=1)
 
     # The neighbour stands in front of the object and to one side, or beside it.
     in_front = u[:, 2] < occlusion
-    away = np.where(in_front, 1.2 + 0.5 * u[:, 3], 1.5 + 0.5 * u[:, 3])
-    turn = np.where(in_front, 0.9 * (u[:, 4] - 0.5), np.pi * (0.5 + u[:, 4]))
-    size = 0.45 + 0.35 * u[:, 5]
+    away = np.where(in_front, 1.1, 1.4) + 0.4 * u[:, 3]
+    turn = np.where(in_front, 0.8 * (u[:, 4] - 0.5), np.pi * (0.5 + u[:, 4]))
+    size = (np.where(in_front, 0.7, 0.45) + 0.35 * u[:, 5]).astype(np.float32)
     partner = np.arange(n_clouds) ^ 1
     few = points.shape[1] // 2
     other = points[partner, :few] * size[:, None, None]
@@ -173,12 +169,10 @@ def _build_scene(points, normals, parts, solid, words, occlusion) -> dict[str, n
     other[..., :2] += place[:, None]
     other[..., 2] += (floor - other[..., 2].min(axis=1))[:, None]
 
-    angle, radius = rng.random((n_clouds, 2, GROUND_POINTS), dtype=np.float32).swapaxes(0, 1)
-    radius = CUT_OUT * np.sqrt(radius)
-    ground = np.stack(
-        [radius * np.cos(2 * np.pi * angle), radius * np.sin(2 * np.pi * angle),
-         np.repeat(floor[:, None], GROUND_POINTS, axis=1)], axis=2
-    )  # fmt: skip
+    spots = stream(*words, SCAN_GROUND).random((n_clouds, 2, GROUND_POINTS), dtype=np.float32)
+    angle, radius = 2 * np.pi * spots[:, 0], CUT_OUT * np.sqrt(spots[:, 1])
+    level = np.repeat(floor[:, None], GROUND_POINTS, axis=1)
+    ground = np.stack([radius * np.cos(angle), radius * np.sin(angle), level], axis=2)
     up = np.zeros_like(ground)
     up[..., 2] = 1
     stray = np.full((n_clouds, few + GROUND_POINTS), PART_INDEX["clutter"])
@@ -198,50 +192,47 @@ def _build_scene(points, normals, parts, solid, words, occlusion) -> dict[str, n
 def _scan(scene, words, n_points, *, noise, clutter, uneven):
     """What the sensor keeps of each scene: points, normals and parts of every scan."""
     points, normals, view = scene["points"], scene["normals"], scene["view"]
-    n_clouds = len(points)
+    n_clouds, n_rows = points.shape[:2]
     facing = np.einsum("bnc,bc->bn", normals, view)
     visible = _unhidden(points, view, facing) & ~(scene["solid"] & (facing < 0))
-    slant = np.abs(facing)
-    slope = np.einsum("bnc,bc->bn", points, scene["side"])
-    chance = np.exp(uneven * (0.8 * np.log(np.maximum(slant, 0.02)) + 2.0 * slope))
     stray = scene["parts"] == PART_INDEX["clutter"]
     # Only what lies close to the object gets into its cut-out.
     visible &= ~stray | (np.einsum("bnc,bnc->bn", points, points) < CUT_OUT**2)
 
-    rng = stream(*words, SCAN_CHOICE)
     # Weighted choice without replacement: keep the smallest exponential waiting times.
-    waiting = rng.exponential(size=points.shape[:2]).astype(np.float32) / chance
-    waiting[~visible] = np.inf
-    error = stream(*words, SCAN_NOISE).standard_normal(points.shape[:2], dtype=np.float32)
-    longest = max(points.shape[1], n_points or 0)
-    mixing = stream(*words, SCAN_ORDER).random((n_clouds, longest), dtype=np.float32)
+    waiting = stream(*words, SCAN_CHOICE).standard_exponential((n_clouds, n_rows), np.float32)
+    cloud, row = np.nonzero(visible)
+    slope = np.einsum("mc,mc->m", points[cloud, row], scene["side"][cloud])
+    slant = np.maximum(np.abs(facing[cloud, row]), 0.02)
+    waiting[cloud, row] /= slant ** (0.8 * uneven) * np.exp(2 * uneven * slope)
+
+    n_most = n_points or n_rows
+    mixing = stream(*words, SCAN_ORDER).random((n_clouds, n_most), dtype=np.float32)
+    error = stream(*words, SCAN_NOISE).standard_normal((n_clouds, n_most), dtype=np.float32)
     scans = []
     for i in range(n_clouds):
-        chosen = _choose(waiting[i], stray[i], mixing[i], n_points, clutter * scene["share"][i])
-        moved = points[i, chosen] + noise * error[i, chosen, None] * view[i]
+        share = clutter * scene["share"][i]
+        chosen = _choose(waiting[i], visible[i], stray[i], n_points, share)
+        chosen = chosen[np.argsort(mixing[i, : len(chosen)], kind="stable")]
+        moved = points[i, chosen] + noise * error[i, : len(chosen), None] * view[i]
         scans.append((moved, normals[i, chosen], scene["parts"][i, chosen]))
     return scans
 
 
-def _choose(waiting, stray, mixing, n_points, share) -> np.ndarray:
-    """Rows of one scene to keep, in random order."""
-    own = np.flatnonzero(~stray)
-    order = own[np.argsort(waiting[own], kind="stable")]
-    # Hardly anything may be left to see; then the nearest hidden points are let through.
-    n_seen = max(int(np.isfinite(waiting[order]).sum()), MIN_VISIBLE)
+def _choose(waiting, visible, stray, n_points, share) -> np.ndarray:
+    """Rows of one scene to keep."""
+    own = np.flatnonzero(visible & ~stray)
+    if len(own) < MIN_VISIBLE:
+        # Hardly anything is left to see; some hidden points must stand for the object.
+        own = np.concatenate([own, np.flatnonzero(~visible & ~stray)])[:MIN_VISIBLE]
+    own = own[np.argsort(waiting[own], kind="stable")]
+    alien = np.flatnonzero(visible & stray)
+    alien = alien[np.argsort(waiting[alien], kind="stable")]
     if n_points is None:
-        n_own = max(n_seen // 2, MIN_VISIBLE)
-        n_stray = int(share * n_own / (1 - share))
-    else:
-        n_stray = int(share * n_points)
-        n_own = n_points - n_stray
-    alien = np.flatnonzero(stray & np.isfinite(waiting))
-    alien = alien[np.argsort(waiting[alien], kind="stable")][:n_stray]
-    if n_points is not None:
-        n_own = n_points - len(alien)
-    mine = np.resize(order[:n_seen], n_own) if n_own > n_seen else order[:n_own]
-    chosen = np.concatenate([mine, alien])
-    return chosen[np.argsort(mixing[: len(chosen)], kind="stable")]
+        own = own[: max(len(own) // 2, MIN_VISIBLE)]
+        return np.concatenate([own, alien[: int(share * len(own) / (1 - share))]])
+    alien = alien[: int(share * n_points)]
+    return np.concatenate([np.resize(own, n_points - len(alien)), alien])
 
 
 def _unhidden(points: np.ndarray, view: np.ndarray, facing: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """InteractionExplainer: how a model of point clouds combines regions into a decision."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator
 
 from pointinteract._version import __version__
-from pointinteract.exceptions import PointInteractWarning
 from pointinteract.explanation._controls import (
     NoiseControl,
     halve_clouds,
@@ -21,9 +19,9 @@ from pointinteract.explanation._game import (
     BatchSize,
     CloudGame,
     check_clouds,
-    largest_disagreement,
 )
 from pointinteract.explanation._models import OUTPUTS, CloudModel, as_cloud_model
+from pointinteract.explanation._probes import probe_model
 from pointinteract.explanation._progress import ProgressOption, progress_hook
 from pointinteract.explanation._regions import check_names, check_regions, cut_clouds
 from pointinteract.explanation._result import Explanation
@@ -32,9 +30,6 @@ from pointinteract.explanation._targets import encode_labels, resolve_target, ta
 from pointinteract.games.coalitions import MAX_PLAYERS
 from pointinteract.ops.regions import BASELINES
 from pointinteract.utils._params import check_int, check_option
-
-# Twice the same question may differ by rounding in another batch, not by more.
-DISAGREEMENT = 1e-3
 
 
 class InteractionExplainer(BaseEstimator):
@@ -70,7 +65,7 @@ class InteractionExplainer(BaseEstimator):
         Probabilities are kept above 1e-7 before logarithms are taken, so models that answer
         exact zeros (forests) are better explained with ``score="probability"``.
     batch_size : int, "auto" or None, default=None
-        Masked clouds per call of the model. None is a fixed size by device; ``"auto"`` times
+        Masked clouds per call of the model. None is a fixed size by kind of model and device; ``"auto"`` times
         a few sizes on the way, which can change the last bits of the result. Halved when a
         GPU runs out of memory.
     n_jobs : int or None, default=None
@@ -86,9 +81,12 @@ class InteractionExplainer(BaseEstimator):
 
     Notes
     -----
-    Clouds are masked as they are given, and the masked clouds are not centered or scaled
-    again. A model that does so inside answers another question, and usually fails on the
-    fully masked cloud: scale before explaining.
+    Masked clouds must not be centered or scaled again: that would mix the loss of regions
+    with a change of size. An estimator that normalizes clouds can offer ``prepare_clouds(X)``
+    and ``predict_logits(X, prepared=True)``, as :class:`~pointinteract.classification.
+    PointClassifier` does; clouds are then prepared once, cut and masked after that, alone or
+    as the last step of a pipeline. Other models get the masked clouds as they are; those
+    found to normalize inside raise a warning.
 
     With v(T) the score with only the regions in T, I(S) is the sum over T in S of
     (-1)^(\\|S\\|-\\|T\\|) v(T), so that v(T) = sum over S in T of I(S) for every T [1]_.
@@ -169,19 +167,13 @@ class InteractionExplainer(BaseEstimator):
         -------
         explanation : Explanation
         """
-        self._check_params()
-        clouds = check_clouds(X)
-        adapted = self._adapt(model)
+        adapted, clouds = self._start(model, X)
         if regions is None:
             cut = cut_clouds(clouds, self.n_regions, self.start)
         else:
             cut = check_regions(regions, clouds, self.n_regions)
         names = check_names(region_names, len(clouds), self.n_regions)
-        labels = None if y is None else encode_labels(y, len(clouds), adapted.classes)
-        values, targets, predicted = self._score_all(adapted, clouds, cut, labels)
-        return self._make_result(
-            adapted, values[0], clouds, cut, targets, predicted, labels, names
-        )
+        return self._explain(adapted, clouds, cut, y, names)
 
     def noise_control(
         self,
@@ -211,18 +203,15 @@ class InteractionExplainer(BaseEstimator):
             Both explanations and, by order, their correlation. Both have the same region
             centers, those found on `X`.
         """
-        self._check_params()
-        clouds = check_clouds(X)
+        adapted, clouds = self._start(model, X)
         cut = cut_clouds(clouds, self.n_regions, self.start)
         if X_resampled is None:
             pairs = halve_clouds(clouds, cut, self.random_state)
         else:
-            second = check_clouds(X_resampled)
+            second = adapted.prepare(check_clouds(X_resampled))
             second_cut = regions_of_second_sample(clouds, second, self.n_regions, self.start)
             pairs = ((clouds, cut), (second, second_cut))
-        first, again = (
-            self.explain(model, points, y, regions=regions) for points, regions in pairs
-        )
+        first, again = (self._explain(adapted, *pair, y) for pair in pairs)
         return NoiseControl(first, again)
 
     def scale_control(
@@ -244,9 +233,7 @@ class InteractionExplainer(BaseEstimator):
         frame : DataFrame
             Columns order and one per temperature.
         """
-        self._check_params()
-        clouds = check_clouds(X)
-        adapted = self._adapt(model)
+        adapted, clouds = self._start(model, X)
         cut = cut_clouds(clouds, self.n_regions, self.start)
         labels = None if y is None else encode_labels(y, len(clouds), adapted.classes)
         values, _, _ = self._score_all(adapted, clouds, cut, labels, temperatures)
@@ -262,8 +249,30 @@ class InteractionExplainer(BaseEstimator):
         if self.batch_size not in (None, "auto"):
             check_int("batch_size", self.batch_size)
 
-    def _adapt(self, model: Any) -> CloudModel:
-        return as_cloud_model(model, score=self.score, output=self.output, device=self.device)
+    def _start(
+        self, model: Any, X: np.ndarray | Sequence[np.ndarray]
+    ) -> tuple[CloudModel, tuple[np.ndarray, ...]]:
+        """Check everything, and bring model and clouds to the form that is worked on."""
+        self._check_params()
+        clouds = check_clouds(X)
+        adapted = as_cloud_model(model, score=self.score, output=self.output, device=self.device)
+        return adapted, adapted.prepare(clouds)
+
+    def _explain(
+        self,
+        model: CloudModel,
+        clouds: tuple[np.ndarray, ...],
+        regions: tuple[np.ndarray, ...],
+        y: Sequence[Any] | None,
+        names: tuple[tuple[str, ...], ...] | None = None,
+    ) -> Explanation:
+        """Explain prepared clouds with their regions."""
+        labels = None if y is None else encode_labels(y, len(clouds), model.classes)
+        model.n_clipped = 0
+        values, targets, predicted = self._score_all(model, clouds, regions, labels)
+        return self._make_result(
+            model, values[0], clouds, regions, targets, predicted, labels, names
+        )
 
     def _score_all(
         self,
@@ -275,7 +284,7 @@ class InteractionExplainer(BaseEstimator):
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Return values (n_temperatures, n_clouds, 2^n), and target and predicted columns."""
         targets, predicted, values = [], [], []
-        warn_if_unsteady(self._game(model, clouds[0], regions[0]), model.name)
+        probe_model(self._game(model, clouds[0], regions[0]), model.name)
         find_target = target_finder(self.target, labels, model.classes)
         for number, answers in enumerate(self._all_answers(model, clouds, regions)):
             if answers.ndim == 1:
@@ -297,7 +306,7 @@ class InteractionExplainer(BaseEstimator):
         regions: tuple[np.ndarray, ...],
     ) -> Any:
         """Yield the answers to all coalitions, cloud by cloud."""
-        batch_size = BatchSize(self.batch_size, model.device)
+        batch_size = BatchSize(self.batch_size, model.batch_size)
         games = (
             self._game(model, points, ids, batch_size)
             for points, ids in zip(clouds, regions, strict=True)
@@ -365,19 +374,6 @@ class InteractionExplainer(BaseEstimator):
             classes=model.classes,
             region_names=names,
             meta=meta,
-        )
-
-
-def warn_if_unsteady(game: CloudGame, name: str) -> None:
-    """Warn if the model answers differently when it is asked again."""
-    change = largest_disagreement(game)
-    if change > DISAGREEMENT:
-        warnings.warn(
-            f"{name} answered differently to the same clouds, by {change:.2g} of its largest "
-            "output. Interactions of order m enlarge that about 2^(m/2) times, so high orders "
-            "will be noise. Look for random sampling, dropout, or batch statistics inside.",
-            PointInteractWarning,
-            stacklevel=4,
         )
 
 

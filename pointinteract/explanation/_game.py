@@ -11,10 +11,7 @@ from pointinteract.explanation._models import CloudModel
 from pointinteract.games.coalitions import all_coalitions
 from pointinteract.ops.regions import mask_regions
 
-# Enough to keep two cores busy without leaving their cache; a GPU wants far more at once.
-DEFAULT_BATCH_SIZE = {"cpu": 128}
-LARGE_BATCH_SIZE = 1024
-PROBED_SIZES = (32, 128, 512, 1024)
+PROBED_SIZES = (16, 64, 256, 1024)
 
 
 class BatchSize:
@@ -23,12 +20,10 @@ class BatchSize:
     The probing calls are part of the work, not in addition to it.
     """
 
-    def __init__(self, batch_size: int | str | None, device: torch.device) -> None:
+    def __init__(self, batch_size: int | str | None, default: int) -> None:
         self._left = list(PROBED_SIZES) if batch_size == "auto" else []
         self._times: dict[int, float] = {}
-        self.current = DEFAULT_BATCH_SIZE.get(device.type, LARGE_BATCH_SIZE)
-        if isinstance(batch_size, int):
-            self.current = batch_size
+        self.current = default if batch_size in (None, "auto") else int(batch_size)
         if self._left:
             self.current = self._left.pop(0)
 
@@ -82,10 +77,10 @@ class CloudGame:
         self.value = value
         self.baseline = baseline
         if not isinstance(batch_size, BatchSize):
-            batch_size = BatchSize(batch_size, model.device)
+            batch_size = BatchSize(batch_size, model.batch_size)
         self.batch_size = batch_size
         # Copies: arrays may be read-only, and tensors do not know that.
-        self._points = torch.tensor(points, dtype=model.dtype, device=model.device)
+        self.points = torch.tensor(points, dtype=model.dtype, device=model.device)
         self._regions = torch.tensor(regions, dtype=torch.int64, device=model.device)
 
     def __call__(self, coalitions: np.ndarray) -> np.ndarray:
@@ -109,7 +104,7 @@ class CloudGame:
                 started = time.perf_counter()
                 try:
                     masked = mask_regions(
-                        self._points, self._regions, chunk, baseline=self.baseline
+                        self.points, self._regions, chunk, baseline=self.baseline
                     )
                     parts.append(self.model.evaluate(masked))
                 except torch.cuda.OutOfMemoryError:
@@ -121,18 +116,6 @@ class CloudGame:
                 if advance is not None:
                     advance(len(chunk))
         return np.concatenate(parts)
-
-
-def largest_disagreement(game: CloudGame) -> float:
-    """Ask for a few coalitions twice, in other batches; return the largest relative change.
-
-    Other batches, so that a model which lets clouds of a batch see each other shows up too.
-    """
-    coalitions = all_coalitions(game.n_players)
-    rows = np.unique(np.linspace(0, len(coalitions) - 1, 6).astype(int))
-    once = game.answers(coalitions[rows])
-    again = np.concatenate([game.answers(coalitions[part]) for part in (rows[:2], rows[2:])])
-    return float(np.abs(once - again).max() / max(1.0, np.abs(once).max()))
 
 
 def check_clouds(X: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -158,8 +141,9 @@ def _check_cloud(cloud: np.ndarray, number: int) -> np.ndarray:
     cloud = np.asarray(cloud)
     if cloud.dtype.kind not in "fiu":
         raise CloudError(f"cloud {number} must hold numbers, got dtype {cloud.dtype}.")
-    if cloud.dtype != np.float64:
-        cloud = cloud.astype(np.float32)
+    # A copy: the explanation must not change when its owner's array does later.
+    dtype = np.float64 if cloud.dtype == np.float64 else np.float32
+    cloud = np.array(cloud, dtype=dtype, order="C")
     if cloud.ndim != 2 or cloud.shape[1] < 3 or len(cloud) == 0:
         raise CloudError(
             f"cloud {number} must have shape (n_points, 3 or more channels) with at least one "

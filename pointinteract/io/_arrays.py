@@ -3,6 +3,7 @@
 Sizes that a file declares are compared with the bytes it holds before memory is taken.
 """
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -16,7 +17,7 @@ from pointinteract.utils._optional import import_optional
 # No compression that npz or HDF5 use shrinks below a thousandth.
 MAX_RATIO = 1100
 BROKEN = (ValueError, EOFError, OSError, KeyError, SyntaxError, TypeError, MemoryError,
-          zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)  # fmt: skip
+          zlib.error, zipfile.BadZipFile, RuntimeError, tokenize.TokenError)  # fmt: skip
 
 
 def read_npy(path: Path | str) -> np.ndarray:
@@ -109,6 +110,8 @@ def _read_array(path: Path, file, size: int, name: str) -> np.ndarray:
         )
         shape, fortran, dtype = read_header(file)
         head = file.tell()
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise bad_file(path, f"{name} is damaged or cut short ({error})", right) from error
     except BROKEN as error:
         raise bad_file(path, f"{name} has no valid npy header ({error})", right) from error
     if dtype.hasobject:

@@ -83,9 +83,6 @@ def read_ply(
             triangles = polygons if wanted else triangles
         if vertices and not faces:
             break
-    missing = [axis for axis in "xyz" if axis not in vertices]
-    if missing:
-        raise bad_file(path, f"there is no vertex property {missing}", "properties x, y and z")
     return vertices, triangles
 
 
@@ -146,6 +143,10 @@ def _read_header(path: Path, content: bytes) -> tuple[str, list[Element], int]:
     if len(vertex) != 1 or vertex[0].count == 0:
         counts = [element.count for element in vertex]
         raise bad_file(path, f"vertex elements of count {counts} are declared", "one, not empty")
+    names = [item[0] for item in vertex[0].properties]
+    missing = [axis for axis in "xyz" if axis not in names]
+    if missing:
+        raise bad_file(path, f"there is no vertex property {missing}", "properties x, y and z")
     return order, elements, newline + 1
 
 

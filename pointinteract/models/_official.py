@@ -25,23 +25,17 @@ A module answers to `to_official` when its class (or instance) has ``official_sy
 name of its system, so modules from `create_model` can be written as well.
 """
 
-import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from pointinteract.exceptions import CheckpointError
-from pointinteract.utils._optional import import_optional
+from pointinteract.models._checkpoint_file import list_some, read_tensors
 from pointinteract.utils._random import forked_seed
-
-_WRAPPERS = ("base_model", "model_state_dict", "state_dict", "model")
-_N_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -55,12 +49,10 @@ class Layout:
 def unit_axes(n_axes: int) -> Layout:
     """Make the layout of a pointwise convolution: (out, in, 1, ...) there, (out, in) here."""
 
-    def drop(tensor: Tensor) -> Tensor:
-        # A tensor of another shape is passed on, so that the complaint names its real shape.
-        fits = tensor.ndim > n_axes and tensor.shape[-n_axes:] == (1,) * n_axes
-        return tensor.reshape(tensor.shape[:-n_axes]) if fits else tensor
-
-    return Layout(lambda tensor: tensor.reshape(*tensor.shape, *(1,) * n_axes), drop)
+    return Layout(
+        lambda tensor: tensor.reshape(*tensor.shape, *(1,) * n_axes),
+        lambda tensor: tensor.reshape(tensor.shape[:-n_axes]),
+    )
 
 
 class OfficialState(Mapping[str, Tensor]):
@@ -74,7 +66,7 @@ class OfficialState(Mapping[str, Tensor]):
         if key not in self._tensors:
             raise CheckpointError(
                 f"This is not a checkpoint of {self.system!r}: it has no tensor {key!r}. "
-                f"Its {len(self._tensors)} tensors are {_some(self._tensors)}."
+                f"Its {len(self._tensors)} tensors are {list_some(self._tensors)}."
             )
         return self._tensors[key]
 
@@ -221,7 +213,7 @@ def load_official(
     to_official : The inverse.
     """
     official = _find_format(system)
-    state = OfficialState(system, _clean(_read(checkpoint)))
+    state = OfficialState(system, read_tensors(checkpoint))
     given = OfficialSizes(system, sizes)
     with forked_seed(0):  # what is drawn at random here is overwritten
         module = official.build(state, given)
@@ -310,10 +302,12 @@ def _translate(
             continue
         used.add(key)
         layout = official.layout(key)
-        tensor = layout.to_ours(state[key]) if layout else state[key]
-        if tensor.shape != ours.shape:
-            expected = tuple((layout.to_official(ours) if layout else ours).shape)
-            wrong.append(f"{key} is {tuple(state[key].shape)} and should be {expected}")
+        expected = (layout.to_official(ours) if layout else ours).shape
+        if state[key].shape == expected:
+            tensor = layout.to_ours(state[key]) if layout else state[key]
+            loaded[name] = tensor.clone()
+        else:
+            wrong.append(f"{key} is {tuple(state[key].shape)} and should be {tuple(expected)}")
         for alias in official.alias_names(key):
             if alias not in state:
                 omitted.add(alias)
@@ -321,12 +315,11 @@ def _translate(
             used.add(alias)
             if not _same(state[alias], state[key]):
                 wrong.append(f"{alias} differs from {key}, of which it is a second name")
-        loaded[name] = tensor.clone()
     unexpected = [
         key for key in state if key not in used and not _matches(key, official.ignored)
     ]
     problems = [
-        f"{len(keys)} {what} ({_some(keys)})"
+        f"{len(keys)} {what} ({list_some(keys)})"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("unfit", wrong))
         if keys
     ]
@@ -338,83 +331,6 @@ def _translate(
     return loaded, frozenset(omitted)
 
 
-def _read(checkpoint: str | PathLike[str] | Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the mapping of names to tensors, out of its file and its wrappers."""
-    content = checkpoint
-    if isinstance(checkpoint, (str, PathLike)):
-        content = _read_file(fspath(checkpoint))
-    while isinstance(content, Mapping):
-        inner = next(
-            (content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None
-        )
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(
-            "A checkpoint must be a file or a mapping of names to tensors, got "
-            f"{'an empty mapping' if isinstance(content, Mapping) else type(content).__name__}."
-        )
-    return content
-
-
-def _read_file(path: str) -> Any:
-    try:
-        if path.endswith(".npz"):
-            with np.load(path, allow_pickle=False) as archive:
-                return dict(archive)
-        if path.endswith(".safetensors"):
-            safetensors = import_optional(
-                "safetensors.torch", extra="share", purpose="reading .safetensors files"
-            )
-            return safetensors.load_file(path)
-        with torch.serialization.safe_globals(_numpy_scalars()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (ImportError, FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is not a file of tensors: it is damaged, or holds other Python objects, "
-            f"which are not loaded for safety. ({_first_line(error)})"
-        ) from error
-    except Exception as error:  # torch, numpy and zipfile each have their own
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint; it may be truncated or of another "
-            f"format. ({type(error).__name__}: {_first_line(error)})"
-        ) from error
-
-
-def _numpy_scalars() -> list[Any]:
-    """List what is needed to read accuracies that were saved as numpy scalars."""
-    multiarray = getattr(np, "_core", None) or np.core
-    scalar = multiarray.multiarray.scalar
-    kinds = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
-    return [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *dict.fromkeys(kinds),
-    ]
-
-
-def _clean(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Drop ``module.`` from the names and make every value a tensor."""
-    tensors: dict[str, Tensor] = {}
-    for key, value in content.items():
-        if not isinstance(value, (Tensor, np.ndarray, np.generic)):
-            raise CheckpointError(
-                f"A checkpoint must map names to tensors; {key!r} is of type "
-                f"{type(value).__name__}. Its entries are {_some(map(str, content))}."
-            )
-        name = re.sub(r"(^|\.)(module\.)+", r"\1", str(key))
-        if name in tensors:
-            raise CheckpointError(f"The checkpoint holds {name!r} twice, with and without module.")
-        if not isinstance(value, Tensor):
-            value = torch.from_numpy(np.array(value))
-        tensors[name] = value.detach().cpu()
-    return tensors
-
-
 def _same(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors hold the same numbers, NaN included."""
     if first.shape != second.shape:
@@ -424,13 +340,3 @@ def _same(first: Tensor, second: Tensor) -> bool:
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:
     return any(re.search(pattern, key) for pattern in patterns)
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:_N_SHOWN]) + (", ..." if len(listed) > _N_SHOWN else "")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else "no further word"

@@ -4,14 +4,25 @@ Recipe: a teacher says what it looks at (`takes`), may look at all training data
 labels (`fit`), and turns a list of n things into n vectors (`encode`). It never changes after.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-__all__ = ["ArrayTeacher", "CallableTeacher", "ModuleTeacher", "Teacher", "as_pictures"]
+from pointinteract.utils._optional import import_optional
+
+__all__ = [
+    "ArrayTeacher",
+    "CallableTeacher",
+    "ModuleTeacher",
+    "Teacher",
+    "as_pictures",
+    "batches_of",
+]
 
 
 class Teacher:
@@ -98,45 +109,35 @@ class CallableTeacher(Teacher):
 
     def encode(self, items: Sequence[Any]) -> np.ndarray:
         """Call the function on batches of items, of the kind and form they came in."""
-        batches = _batches(items, self.batch_size)
+        batches = batches_of(items, self.batch_size)
         return np.concatenate([self._checked(self.function(b), len(b)) for b in batches])
 
 
 class ModuleTeacher(Teacher):
-    """A torch module, frozen, in evaluation mode.
+    """A torch module, frozen and in evaluation mode while it is asked.
 
     Parameters
     ----------
     module : torch.nn.Module
         Called with float pictures (n, 3, H, W) in [0, 1], with a list of strings, or with
-        clouds (n, n_points, 3), as `takes` says. Its weights are not changed, nor is its
-        training mode.
+        clouds (n, n_points, 3), as `takes` says, on the device of its weights. Neither its
+        weights nor its training mode are changed.
     takes : {"images", "texts", "clouds"}
-    device : str or torch.device, default="cpu"
-        Where inputs are put; the module must be there already, or is copied there.
     batch_size : int, default=64
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        takes: str,
-        device: str | torch.device = "cpu",
-        batch_size: int = 64,
-    ) -> None:
+    def __init__(self, module: nn.Module, *, takes: str, batch_size: int = 64) -> None:
         self.module = module
         self.takes = takes
-        self.device = torch.device(device)
         self.batch_size = batch_size
 
     def encode(self, items: Sequence[Any]) -> np.ndarray:
-        """Call the module on batches."""
-        was_training = [m for m in self.module.modules() if m.training]
+        """Call the module on batches of items."""
+        was_training = [module for module in self.module.modules() if module.training]
         self.module.eval()
         try:
-            with torch.inference_mode():
-                batches = _batches(items, self.batch_size)
+            with torch.no_grad():
+                batches = batches_of(items, self.batch_size)
                 return np.concatenate(
                     [self._checked(self.module(self._prepared(b)), len(b)) for b in batches]
                 )
@@ -147,6 +148,83 @@ class ModuleTeacher(Teacher):
     def _prepared(self, batch: Sequence[Any]) -> Any:
         if self.takes == "texts":
             return list(batch)
+        weight = next(self.module.parameters(), torch.zeros(()))
         if self.takes == "images":
-            return as_pictures(batch).to(self.device)
-        return torch.as_tensor(np.asarray(batch, dtype=np.float32)).to(self.device)
+            return as_pictures(batch).to(weight.device)
+        return torch.as_tensor(np.asarray(batch, dtype=np.float32)).to(weight.device)
+
+
+def batches_of(items: Sequence[Any], batch_size: int) -> Iterator[Sequence[Any]]:
+    """Cut items into batches; raise if there are none."""
+    if len(items) == 0:
+        raise ValueError("A teacher needs at least one item to encode, got none.")
+    for start in range(0, len(items), batch_size):
+        yield items[start : start + batch_size]
+
+
+def as_pictures(images: Sequence[Any], size: int | tuple[int, int] | None = None) -> Tensor:
+    """Turn pictures of the usual forms into one float tensor (n, 3, H, W) in [0, 1].
+
+    Parameters
+    ----------
+    images : sequence
+        Arrays (H, W) or (H, W, 1, 3 or 4), tensors (3, H, W), of integers up to 255 or of
+        numbers in [0, 1]; PIL pictures; or names of files (which Pillow reads). An array
+        (n, H, W, 3) is such a sequence.
+    size : int or (int, int), default=None
+        Height and width to resize to; an int is the length of the shorter side, and the
+        middle square of that size is cut out. None leaves pictures as they are, and they must
+        then be of one size.
+    """
+    pictures = [_as_picture(image, number) for number, image in enumerate(images)]
+    if size is not None:
+        pictures = [_resized(picture, size) for picture in pictures]
+    shapes = {tuple(picture.shape) for picture in pictures}
+    if len(shapes) > 1:
+        raise ValueError(f"Pictures must be of one size here, got {sorted(shapes)[:3]}.")
+    return torch.stack(pictures)
+
+
+def _as_picture(image: Any, number: int) -> Tensor:
+    """Turn one picture into (3, H, W)."""
+    if isinstance(image, str | os.PathLike):
+        pillow = import_optional("PIL.Image", extra="plot", purpose="reading picture files")
+        with pillow.open(image) as file:
+            image = np.asarray(file.convert("RGB"))
+    tensor = image if isinstance(image, Tensor) else torch.as_tensor(np.array(image))
+    if tensor.ndim == 2:
+        tensor = tensor[None]
+    elif tensor.ndim == 3 and not (isinstance(image, Tensor) and len(tensor) in (1, 3)):
+        # Arrays have their channels last, unless only the first axis can be the channels.
+        if tensor.shape[2] in (1, 3, 4) or len(tensor) not in (1, 3):
+            tensor = tensor.permute(2, 0, 1)
+    if tensor.ndim != 3 or len(tensor) not in (1, 3, 4):
+        raise ValueError(
+            f"A picture must be (H, W), (H, W, 3) or a tensor (3, H, W); number {number} has "
+            f"shape {tuple(np.shape(image))}."
+        )
+    tensor = tensor[:3].float() if tensor.is_floating_point() else tensor[:3].float() / 255
+    if not bool(((tensor >= 0) & (tensor <= 1)).all()):
+        raise ValueError(
+            f"Pictures must be of integers from 0 to 255 or numbers from 0 to 1; number {number} "
+            f"goes from {float(tensor.min()):g} to {float(tensor.max()):g}."
+        )
+    return tensor.expand(3, -1, -1)
+
+
+def _resized(picture: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resize (3, H, W) to (height, width), or to a middle square."""
+    height, width = picture.shape[1:]
+    if isinstance(size, int):
+        shorter = min(height, width)
+        target = (round(height * size / shorter), round(width * size / shorter))
+    else:
+        target = size
+    if target != (height, width):
+        picture = F.interpolate(
+            picture[None], size=target, mode="bicubic", antialias=True, align_corners=False
+        )[0].clamp(0, 1)
+    if isinstance(size, int):
+        top, left = (target[0] - size) // 2, (target[1] - size) // 2
+        picture = picture[:, top : top + size, left : left + size]
+    return picture

@@ -120,7 +120,7 @@ class DepthDescriptorTeacher(Teacher):
         if len(items) < 2:
             raise CloudError(f"At least 2 clouds are needed to fit a teacher, got {len(items)}.")
         n_used = min(len(items), self.max_fit_clouds)
-        used = np.arange(n_used) * len(items) // n_used
+        used = [i * len(items) // n_used for i in range(n_used)]
         descriptors = self.describe([items[i] for i in used])
         self.mean_ = descriptors.mean(axis=0)
         centered = descriptors - self.mean_
@@ -196,8 +196,11 @@ def _stacked(clouds: list[np.ndarray]) -> np.ndarray:
 
 
 def _splat_radius(n_points: int, size: int) -> int:
-    """Half the distance of neighbors, were half of the points spread over the picture."""
-    return max(1, round(0.5 * size / math.sqrt(max(n_points / 2, 1))))
+    """Half the distance of neighbors, were half of the points spread over the picture.
+
+    Rounded up rather than down: small clouds lose less by wide points than by holes.
+    """
+    return max(1, math.ceil(0.5 * size / math.sqrt(max(n_points / 2, 1)) - 0.25))
 
 
 def _frames(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,6 @@ class TextEncoder(Teacher):
                     f"texts must be strings; number {row} is {text!r} ({type(text).__name__})."
                 )
             # Captions repeat: category texts are equal for all objects of a category.
-            text = str(text)
             if text not in known:
                 known[text] = self._encode_text(text, places)
             vectors[row] = known[text]

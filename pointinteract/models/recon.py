@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pointinteract.models._registry import register_model
 from pointinteract.nn.attention import CrossAttention, SelfAttention
+from pointinteract.nn.mlp import BatchNorm
 from pointinteract.nn.patches import PatchEmbedding
 from pointinteract.nn.transformer import (
     DropPath,
@@ -173,11 +174,11 @@ class ReCon(nn.Module):
             return nn.Sequential(nn.Linear(self.num_features, n_classes))
         return nn.Sequential(
             nn.Linear(self.num_features, 256),
-            nn.BatchNorm1d(256),
+            BatchNorm(256),
             nn.ReLU(),
             nn.Dropout(0.5),
             nn.Linear(256, 256),
-            nn.BatchNorm1d(256),
+            BatchNorm(256),
             nn.ReLU(),
             nn.Dropout(0.5),
             nn.Linear(256, n_classes),

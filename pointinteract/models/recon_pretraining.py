@@ -17,6 +17,7 @@ from pointinteract.models._official import (
     unit_axes,
 )
 from pointinteract.models.recon import N_QUERIES, ReCon
+from pointinteract.nn.mlp import BatchNorm
 from pointinteract.nn.patches import (
     block_patch_mask,
     n_masked_patches,
@@ -203,10 +204,10 @@ class ReConPretraining(nn.Module):
 def _contrast_projection(width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(width, CONTRAST_WIDTH),
-        nn.BatchNorm1d(CONTRAST_WIDTH),
+        BatchNorm(CONTRAST_WIDTH),
         nn.ReLU(),
         nn.Linear(CONTRAST_WIDTH, CONTRAST_WIDTH),
-        nn.BatchNorm1d(CONTRAST_WIDTH),
+        BatchNorm(CONTRAST_WIDTH),
     )
 
 

@@ -16,6 +16,13 @@ class BatchNorm(nn.BatchNorm1d):
     stay as they are. So a batch of one cloud can pass through a classification head.
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, input: Tensor) -> Tensor:
         rows = input.reshape(-1, input.shape[-1])
         if self.training and rows.shape[0] == 1:
@@ -45,13 +52,18 @@ class BatchNorm(nn.BatchNorm1d):
         if n_rows == 1:
             scale, shift = self.scale_and_shift()
             return values * scale + shift
-        with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            unbiased = var * (n_rows / (n_rows - 1))
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        self.remember(mean, var, n_rows)
         scale = self.weight * torch.rsqrt(var + self.eps)
-        return torch.addcmul(self.bias, values - mean, scale)
+        # In half precision the statistics come in single; the values leave as they came.
+        return torch.addcmul(self.bias, values - mean, scale).to(values.dtype)
+
+    @torch.no_grad()
+    def remember(self, mean: Tensor, var: Tensor, n_rows: int) -> None:
+        """Move the stored statistics towards those of a batch, `var` being the biased one."""
+        self.num_batches_tracked.add_(1)
+        unbiased = var * (n_rows / (n_rows - 1))
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
 
 
 class LinearNorm(nn.Module):

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointinteract.nn.mlp import BatchNorm
+
 __all__ = ["PatchEmbedding", "block_patch_mask", "n_masked_patches", "random_patch_mask",
            "split_by_mask"]
 
@@ -30,29 +32,58 @@ class PatchEmbedding(nn.Module):
     ):
         super().__init__()
         self.linear1 = nn.Linear(n_channels, hidden[0])
-        self.norm1 = nn.BatchNorm1d(hidden[0])
+        self.norm1 = BatchNorm(hidden[0])
         self.linear2 = nn.Linear(hidden[0], hidden[1])
         self.linear3 = nn.Linear(2 * hidden[1], hidden[2])  # reads [patch maximum, point]
-        self.norm2 = nn.BatchNorm1d(hidden[2])
+        self.norm2 = BatchNorm(hidden[2])
         self.linear4 = nn.Linear(hidden[2], width)
 
     def forward(self, neighborhoods: Tensor) -> Tensor:
-        n_clouds, n_groups, group_size, _ = neighborhoods.shape
-        rows = neighborhoods.reshape(n_clouds * n_groups * group_size, -1)
-        rows = self._first(rows)
+        n_clouds, n_groups, group_size, n_channels = neighborhoods.shape
+        n_patches = n_clouds * n_groups
+        rows = neighborhoods.reshape(n_patches * group_size, n_channels)
+        rows = F.relu_(F.linear(rows, *self._first_layer(rows)))
         rows = self.linear2(rows)  # (B G K, hidden)
-        pooled = rows.view(n_clouds * n_groups, group_size, -1).amax(dim=1)
-        # The product with [maximum, point] is the sum of two: one a patch and one a point.
-        n_half = pooled.shape[-1]
-        of_patch, of_point = self.linear3.weight.split(n_half, dim=1)
-        joined = F.linear(rows, of_point).view(n_clouds * n_groups, group_size, -1)
-        joined = joined + F.linear(pooled, of_patch, self.linear3.bias).unsqueeze(1)
-        joined = F.relu(self.norm2(joined.view(len(rows), -1)), inplace=True)
-        tokens = self.linear4(joined).view(n_clouds * n_groups, group_size, -1).amax(dim=1)
+        pooled = rows.view(n_patches, group_size, -1).amax(dim=1)
+        joined = self._join(rows, pooled, group_size)
+        tokens = self.linear4(joined).view(n_patches, group_size, -1).amax(dim=1)
         return tokens.view(n_clouds, n_groups, -1)
 
-    def _first(self, rows: Tensor) -> Tensor:
-        return F.relu(self.norm1(self.linear1(rows)), inplace=True)
+    def _first_layer(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the first layer with its normalisation folded in.
+
+        A linear map of few channels needs no look at its outputs to be normalised: their mean
+        and variance follow from the mean and covariance of the inputs.
+        """
+        weight, bias = self.linear1.weight, self.linear1.bias
+        if not self.training or len(rows) == 1:
+            scale, shift = self.norm1.scale_and_shift()
+        else:
+            center = rows.mean(dim=0)
+            covariance = torch.cov(rows.T, correction=0).view(len(center), len(center))
+            mean = weight @ center + bias
+            var = ((weight @ covariance) * weight).sum(dim=1)
+            self.norm1.remember(mean.detach(), var.detach(), len(rows))
+            scale = self.norm1.weight * torch.rsqrt(var + self.norm1.eps)
+            shift = self.norm1.bias - scale * mean
+        return weight * scale.unsqueeze(1), bias * scale + shift
+
+    def _join(self, rows: Tensor, pooled: Tensor, group_size: int) -> Tensor:
+        """Third layer, normalised and rectified, on every point joined to its patch's maximum.
+
+        The product with [maximum, point] is the sum of two, one a patch and one a point.
+        """
+        of_patch, of_point = self.linear3.weight.split(pooled.shape[-1], dim=1)
+        bias = self.linear3.bias
+        if self.training:
+            patch_part = F.linear(pooled, of_patch, bias).unsqueeze(1)
+            joined = F.linear(rows, of_point).view(len(pooled), group_size, -1) + patch_part
+            return F.relu_(self.norm2(joined.view(len(rows), -1)))
+        scale, shift = self.norm2.scale_and_shift()
+        patch_part = F.linear(pooled, of_patch * scale.unsqueeze(1), bias * scale + shift)
+        joined = F.linear(rows, of_point * scale.unsqueeze(1))
+        joined = joined.view(len(pooled), group_size, -1) + patch_part.unsqueeze(1)
+        return F.relu_(joined).view(len(rows), -1)
 
 
 def n_masked_patches(n_groups: int, mask_ratio: float) -> int:

@@ -156,7 +156,9 @@ class _LinearMax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_max, grad_mean, grad_var):
         rows, weight, place = ctx.saved_tensors
-        rows, grad_max = rows.to(weight.dtype), grad_max.to(weight.dtype)
+        types = rows.dtype, weight.dtype
+        exact = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        rows, weight, grad_max = rows.to(exact), weight.to(exact), grad_max.to(exact)
         n_clouds, n_points, n_in = rows.shape
         flat = rows.reshape(-1, n_in)
         n_rows = flat.shape[0]
@@ -172,7 +174,7 @@ class _LinearMax(torch.autograd.Function):
             else:
                 grad_rows = torch.zeros_like(flat)
             grad_rows.index_add_(0, won, (grad_max.unsqueeze(2) * weight).view(-1, n_in))
-            grad_rows = grad_rows.view_as(rows)
+            grad_rows = grad_rows.view_as(rows).to(types[0])
         if ctx.needs_input_grad[1]:
             winners = flat.index_select(0, won).view(n_clouds, -1, n_in)  # (B, C, D)
             grad_weight = (grad_max.unsqueeze(2) * winners).sum(0)
@@ -182,6 +184,7 @@ class _LinearMax(torch.autograd.Function):
                 covariance = centered.t() @ centered / n_rows
                 grad_weight += torch.outer(grad_mean, center)
                 grad_weight += (2.0 * grad_var).unsqueeze(1) * (weight @ covariance)
+            grad_weight = grad_weight.to(types[1])
         return grad_rows, grad_weight, None, None
 
 

@@ -1,5 +1,7 @@
 """Neighbours of points: k nearest, and all within a radius."""
 
+from typing import Literal, overload
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,14 @@ def square_distance(query: Tensor, points: Tensor) -> Tensor:
     return torch.baddbmm(norms, a, b.transpose(1, 2), alpha=-2.0).clamp_min_(0.0).to(query.dtype)
 
 
+@overload
+def knn(
+    query: Tensor, points: Tensor, k: int, *, return_distances: Literal[False] = False
+) -> Tensor: ...
+@overload
+def knn(
+    query: Tensor, points: Tensor, k: int, *, return_distances: Literal[True]
+) -> tuple[Tensor, Tensor]: ...
 def knn(
     query: Tensor, points: Tensor, k: int, *, return_distances: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ class CloudPretrainer(
         return self._infer(clouds, self._features)
 
     def _check_params(self) -> None:
-        check_int("max_epochs", self.max_epochs)
+        check_int("max_epochs", self.max_epochs, minimum=0)
         check_int("batch_size", self.batch_size)
         if self.n_points is not None:
             check_int("n_points", self.n_points)
@@ -90,6 +90,7 @@ class CloudPretrainer(
         """Build the module and the run; nothing of an earlier fit is kept."""
         self.device_ = str(pick_device(self.device))
         self.seed_ = draw_seed(self.random_state)
+        self._forget()
         self._settle_architecture(clouds, sources)
         with forked_seed(self.seed_):
             module = self._build_module()
@@ -97,6 +98,7 @@ class CloudPretrainer(
         self._n_features_out = self._count_features()
         self.n_epochs_ = 0
         self._records: list[dict[str, float]] = []
+        self.history_ = history_frame(self._records)
         self._run = self._make_run(self.module_, self.seed_)
 
     def _make_run(self, module: nn.Module, seed: int) -> TrainingRun:
@@ -129,6 +131,9 @@ class CloudPretrainer(
             self.n_epochs_ = self._run.epoch
             self.history_ = history_frame(self._records)
         progress.done()
+
+    def _forget(self) -> None:
+        """Drop what a method keeps of an earlier fit."""
 
     def _settle_architecture(self, clouds: Clouds, sources: dict[str, Any]) -> None:
         """Fix, as fitted attributes, what ``_build_module`` needs to know of the data."""

@@ -13,10 +13,12 @@ from pointinteract.base import Clouds
 from pointinteract.losses import patch_chamfer_loss, self_contrast_loss
 from pointinteract.models.recon import recon_sizes
 from pointinteract.models.recon_pretraining import ReConOutput, ReConPretraining
+from pointinteract.models.teachers import Teacher, resolve_teacher
 from pointinteract.nn.patches import split_by_mask
 from pointinteract.ops import gather
 from pointinteract.pretraining._base import CloudPretrainer
 from pointinteract.utils._params import check_int, check_option, check_real
+from pointinteract.utils._random import draw_seed, make_generator
 
 __all__ = ["ReConPretrainer", "recon_losses"]
 
@@ -46,12 +48,12 @@ class ReConPretrainer(CloudPretrainer):
     reconstruction_loss : {"cdl2", "cdl1"}, default="cdl2"
         Chamfer distance of rebuilt patches, squared or plain.
     image_teacher : None, str, callable, module or array, default=None
-        What the image query is regressed to. ``"depth"`` renders the clouds themselves and
-        needs nothing else; an array (n_clouds, d) holds features made elsewhere; a callable or
+        What the image query is regressed to. ``"depth_descriptor"`` renders the clouds
+        themselves and needs nothing else; an array (n_clouds, d) holds features made elsewhere; a callable or
         a ``transformers`` CLIP or ViT (local folder or hub name) gets the pictures passed to
         `fit`, or depth pictures of the clouds if none are.
     text_teacher : None, str, callable, module or array, default=None
-        The same for the text query. ``"ngrams"`` is a small encoder of our own, offline.
+        The same for the text query. ``"hashed_ngrams"`` is a small encoder of our own, offline.
     self_contrast : bool, default=False
         Whether to contrast the class query between clouds. Clouds with equal `texts` attract
         each other; without texts each cloud stands alone against all others.
@@ -61,7 +63,7 @@ class ReConPretrainer(CloudPretrainer):
     drop_path : float, default=0.1
         Stochastic depth of the last block.
     max_epochs : int, default=100
-        Passes over the clouds. The paper: 300.
+        Passes over the clouds; 0 leaves the network untrained, a control. The paper: 300.
     batch_size : int, default=64
         Clouds a step, and clouds a batch in `transform`. The paper: 128.
     learning_rate : float, default=1e-3
@@ -181,7 +183,11 @@ class ReConPretrainer(CloudPretrainer):
         return self._fit(X, y, {"images": images, "texts": texts})
 
     def partial_fit(self, X: Any, y: Any = None, *, images: Any = None, texts: Any = None):
-        """Pre-train for one more epoch on clouds; parameters as in `fit`."""
+        """Pre-train for one more epoch on clouds; parameters as in `fit`.
+
+        Teachers that are fitted to clouds stay as the first call left them. They are not saved
+        with the estimator: one that was loaded from a file fits them anew.
+        """
         return self._partial_fit(X, y, {"images": images, "texts": texts})
 
     def reconstruct(self, X: Any, *, random_state: Any = 0) -> Bunch:
@@ -201,8 +207,6 @@ class ReConPretrainer(CloudPretrainer):
             the truth; ``error`` (float), their squared Chamfer distance, patch by patch. All in
             the normalised coordinates that the network works in.
         """
-        from pointinteract.utils._random import draw_seed, make_generator
-
         check_is_fitted(self, "module_")
         clouds = self._prepare(self._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
@@ -238,6 +242,14 @@ class ReConPretrainer(CloudPretrainer):
         check_option("reconstruction_loss", self.reconstruction_loss, ("cdl2", "cdl1"))
         check_real("drop_path", self.drop_path, maximum=1.0, open_maximum=True)
 
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop("_teachers", None)  # perhaps large, perhaps not to be pickled
+        return state
+
+    def _forget(self) -> None:
+        self.__dict__.pop("_teachers", None)
+
     def _settle_architecture(self, clouds: Clouds, sources: dict[str, Any]) -> None:
         numbers = recon_sizes(self.size)
         numbers |= {
@@ -245,10 +257,11 @@ class ReConPretrainer(CloudPretrainer):
             for name in ("n_groups", "group_size")
             if getattr(self, name) is not None
         }
+        # Asked here already, since the widths of the projections depend on the answer.
         self._features_of_teachers = self._ask_teachers(clouds, sources)
         image, text = (self._features_of_teachers[key] for key in ("image", "text"))
         self.architecture_ = numbers | {
-            "n_channels": self.n_features_in_,
+            "n_channels": self._n_channels,
             "drop_path": self.drop_path,
             "mask_ratio": self.mask_ratio,
             "mask_type": self.mask_type,
@@ -263,27 +276,31 @@ class ReConPretrainer(CloudPretrainer):
 
     def _ask_teachers(self, clouds: Clouds, sources: dict[str, Any]) -> dict[str, Any]:
         """Features of the frozen teachers, once a fit: {"image": (n, d) or None, "text": ...}."""
-        if self.image_teacher is None and self.text_teacher is None:
-            return {"image": None, "text": None}
-        from pointinteract.models.teachers import resolve_teacher
-
         n_clouds = len(clouds)
         for name, source in sources.items():
             if source is not None and len(source) != n_clouds:
                 raise ValueError(
                     f"{name} must hold one entry a cloud: got {len(source)} for {n_clouds} clouds."
                 )
+        # Fitted once: their features must not change their meaning between partial fits.
+        if not hasattr(self, "_teachers"):
+            self._teachers = {
+                modality: resolve_teacher(
+                    given,
+                    modality=modality,
+                    device=self.device_,
+                    from_clouds=sources[f"{modality}s"] is None,
+                )
+                for modality, given in (("image", self.image_teacher), ("text", self.text_teacher))
+            }
+            for modality, teacher in self._teachers.items():
+                if teacher is not None:
+                    teacher.fit(_lesson(teacher, clouds, sources[f"{modality}s"]))
         found = {}
-        for modality, given in (("image", self.image_teacher), ("text", self.text_teacher)):
-            teacher = resolve_teacher(given, modality=modality, device=self.device_)
+        for modality, teacher in self._teachers.items():
             found[modality] = None
             if teacher is not None:
-                features = teacher.teach(clouds=clouds, source=sources[f"{modality}s"])
-                if features.shape[0] != n_clouds:
-                    raise ValueError(
-                        f"the {modality} teacher gave features of shape {features.shape} for "
-                        f"{n_clouds} clouds; one row a cloud would be right."
-                    )
+                features = teacher.encode(_lesson(teacher, clouds, sources[f"{modality}s"]))
                 found[modality] = torch.as_tensor(features, dtype=torch.float32)
         return found
 
@@ -320,6 +337,18 @@ class ReConPretrainer(CloudPretrainer):
 
     def _count_features(self) -> int:
         return 2 * self.module_.encoder.width
+
+
+def _lesson(teacher: Teacher, clouds: Clouds, source: Any) -> Any:
+    """What a teacher looks at: the clouds themselves, or the pictures or texts passed to fit."""
+    if teacher.takes in ("clouds", "ready"):
+        return clouds
+    if source is None:
+        raise ValueError(
+            f"the teacher {type(teacher).__name__} reads {teacher.takes}; pass one a cloud: "
+            f"fit(X, {teacher.takes}=...)."
+        )
+    return source
 
 
 def recon_losses(

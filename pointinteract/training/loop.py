@@ -137,8 +137,8 @@ class TrainingRun:
                 )
             else:
                 group["lr"] = step_schedule(
-                    min(time_in_epochs / self.max_epochs, 1.0),
+                    min(time_in_epochs / max(self.max_epochs, 1), 1.0),
                     base,
-                    warmup=self.warmup_epochs / self.max_epochs,
+                    warmup=self.warmup_epochs / max(self.max_epochs, 1),
                 )
         return self.optimizer.param_groups[-1]["lr"]

@@ -110,9 +110,7 @@ def test_noise_floor_is_what_noise_gives(share_of_total):
 
     measured = kappa(strength(moebius_transform(noise)).mean(axis=0))
 
-    np.testing.assert_allclose(
-        measured, noise_floor(6, share_of_total=share_of_total), rtol=0.05
-    )
+    np.testing.assert_allclose(measured, noise_floor(6, share_of_total=share_of_total), rtol=0.05)
 
 
 def test_interval_covers_the_value_narrows_with_samples_and_repeats_with_its_seed():

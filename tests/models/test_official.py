@@ -71,12 +71,12 @@ def fill_weights(manifest):
         z = generator.standard_normal(shape)
         fan = source.get("fan", np.prod(shape[1:]))
         value = {
-            "weight": lambda: z * source.get("gain", fill["gain"]) / np.sqrt(fan),
-            "scale": lambda: 1 + 0.1 * z,
-            "shift": lambda: fill["shift_scale"] * z,
-            "variance": lambda: 1 + 0.1 * np.abs(z),
-            "counter": lambda: np.zeros(shape),
-        }[source["kind"]]()
+            "weight": z * source.get("gain", fill["gain"]) / np.sqrt(fan),
+            "scale": 1 + 0.1 * z,
+            "shift": fill["shift_scale"] * z,
+            "variance": 1 + 0.1 * np.abs(z),
+            "counter": np.zeros(shape),
+        }[source["kind"]]
         dtype = np.int64 if entry["kind"] == "counter" else np.float32
         state[entry["key"]] = torch.from_numpy(np.asarray(value).astype(dtype))
     return state
@@ -163,7 +163,8 @@ def test_golden_input_gradient(golden):
 
     (gradient,) = torch.autograd.grad(module(points).gather(1, target).sum(), points)
 
-    error = np.linalg.norm(gradient - arrays["grad_input"]) / np.linalg.norm(arrays["grad_input"])
+    expected = arrays["grad_input"]
+    error = np.linalg.norm(gradient.numpy() - expected) / np.linalg.norm(expected)
     assert error < tolerance(manifest, "grad_input")["relative_l2"]
 
 
@@ -327,6 +328,7 @@ def without(state, key):
             {},
             "conv2.weight is (64, 64) and should be (64, 64, 1)",
         ),
+        ("pointnet_basic", lambda s: s | {"conv5.weight": torch.ones(8)}, {}, "must have 3 axes"),
         ("pointnet_basic", dict, {"output_channels": 5}, "output_channels=5 does not fit"),
         ("pointnet_basic", dict, {"emb_dims": 512}, "tensors say emb_dims=1024"),
         ("pointnet_basic", dict, {"k": 4}, "no size 'k'; the sizes it takes are"),
@@ -376,10 +378,12 @@ def test_damaged_and_hostile_files_are_refused(state, tmp_path, monkeypatch, kin
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(CheckpointError, match=f"{path.name} "):
+        with pytest.raises(CheckpointError) as caught:
             load_official("pointnet_basic", path)
 
     assert not (tmp_path / "hostile").exists()
+    if kind != "npz":  # there its entries are complained about
+        assert path.name in str(caught.value)
 
 
 def test_missing_file_is_a_file_not_found_error(tmp_path):
@@ -422,4 +426,3 @@ def test_unit_axes_are_added_and_dropped():
 
     assert layout.to_official(weight).shape == (4, 3, 1, 1)
     assert torch.equal(layout.to_ours(layout.to_official(weight)), weight)
-    assert layout.to_ours(torch.ones(4, 3, 1, 2)).shape == (4, 3, 1, 2)

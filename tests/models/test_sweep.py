@@ -6,7 +6,13 @@ import pickle
 import pytest
 import torch
 
-from pointinteract.models import create_model, list_models, list_official, load_official, to_official
+from pointinteract.models import (
+    create_model,
+    list_models,
+    list_official,
+    load_official,
+    to_official,
+)
 
 N_CLASSES = 5
 # Larger sizes of the same class say little here that the smallest does not.
@@ -231,3 +237,18 @@ def test_double_precision_agrees(model, points):
         torch.testing.assert_close(
             fine(points.double()).float(), model(points), rtol=1e-3, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_half_precision_runs_with_gradients(model, points, training):
+    fresh = copy.deepcopy(model).train(training)
+    with torch.autocast(points.device.type, torch.bfloat16):
+        logits = fresh(points)
+    logits.float().sum().backward()
+
+    assert torch.isfinite(logits).all()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in fresh.parameters())
+    if not training:
+        plain = model(points)
+        # Coarse: eight bits of mantissa, and graphs of features may differ by a neighbor.
+        assert (logits - plain).norm() < 0.2 * plain.norm()

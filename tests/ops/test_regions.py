@@ -130,7 +130,10 @@ def test_region_baseline_moves_points_to_the_mean_of_their_region(points):
     regions = partition_regions(points, 4)
 
     masked = mask_regions(
-        points, regions, torch.zeros(1, 4, dtype=torch.bool), baseline="region"
+        points,
+        regions,
+        torch.zeros(1, 4, dtype=torch.bool, device=points.device),
+        baseline="region",
     )[:, 0]
 
     for cloud in range(4):
@@ -142,7 +145,7 @@ def test_region_baseline_moves_points_to_the_mean_of_their_region(points):
 
 def test_one_cloud_needs_no_batch_axis(points):
     regions = partition_regions(points, 3)
-    keep = torch.tensor([[True, False, True]])
+    keep = torch.tensor([[True, False, True]], device=points.device)
 
     alone = mask_regions(points[1], regions[1], keep)
 
@@ -164,6 +167,7 @@ def test_wrong_masks_are_refused(points, change, message):
         "keep": torch.ones(2, 3, dtype=torch.bool),
         "baseline": "center",
     } | change
+    regions, keep = right["regions"].to(points.device), right["keep"].to(points.device)
 
     with pytest.raises(ValueError, match=message):
-        mask_regions(points, right["regions"], right["keep"], baseline=right["baseline"])
+        mask_regions(points, regions, keep, baseline=right["baseline"])
