@@ -41,7 +41,7 @@ HIGHEST = {"explanation": 2, "exceptions": 0, "utils": 0, "cli": 7, "__init__": 
 # Reached upward all the same, but only from inside functions: part, and who may.
 INSIDE_FUNCTIONS = {
     # From the methods that draw, so that nobody loads it who does not draw.
-    "plotting": {part for part, level in LEVELS.items() if level >= 4},
+    "plotting": {part for part, level in LEVELS.items() if 4 <= level < 7},
     # From where a parameter may name a saved file instead of a fitted estimator.
     "persistence": {"classification", "segmentation"},
 }

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Any, TextIO
 
 PROGRAM = "pointinteract"
-# Without a terminal to draw on, a line appears at most so often.
-SECONDS_BETWEEN_LINES = 5.0
+# Without a terminal to draw on, a line appears soon and then ever more seldom.
+FIRST_LINE_AFTER, LONGEST_WAIT = 1.0, 15.0
 
 
 class Console:
@@ -91,13 +91,14 @@ class LineBar(Bar):
         super().__init__(total)
         self.description, self.unit, self.console = description, unit, console
         self.started = self.last_line = time.monotonic()
+        self.wait = FIRST_LINE_AFTER
         self.detail = ""
 
     def update(self, done: int, detail: str = "") -> None:
         self.detail = detail
         now = time.monotonic()
-        if done < self.total and now - self.last_line >= SECONDS_BETWEEN_LINES:
-            self.last_line = now
+        if done < self.total and now - self.last_line >= self.wait:
+            self.last_line, self.wait = now, min(2 * self.wait, LONGEST_WAIT)
             self._write(f"{done}/{self.total} {self.unit}", now)
 
     def finish(self) -> None:

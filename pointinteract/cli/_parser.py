@@ -15,8 +15,13 @@ DATA is one of
   folder/      a sub-folder per class with ply, xyz, npy, off, obj, ... files;
                train/ and test/ below or above the classes are understood
 """
-UNLABELED_HELP = "Labels are not needed here; a single cloud file (ply, xyz, off, ...) will do too.\n"
-EXIT_HELP = "Exit codes: 0 done, 1 something is wrong with data or options, 2 unreadable command\nline, 130 stopped by Ctrl-C.\n"
+UNLABELED_HELP = """\
+Labels are not needed here; a single cloud file (ply, xyz, off, ...) will do too.
+"""
+EXIT_HELP = """
+Exit codes: 0 done, 1 something is wrong with data or options, 2 unreadable
+command line, 130 stopped by Ctrl-C.
+"""
 
 
 class HelpFormatter(
@@ -26,7 +31,7 @@ class HelpFormatter(
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         # "(default: None)" and "(default: False)" teach nothing.
-        if action.default in (None, False):
+        if action.default is None or action.default is False:
             return action.help
         return super()._get_help_string(action)
 
@@ -114,7 +119,8 @@ def add_demo(commands) -> None:
         epilog="examples:\n"
         "  pointinteract demo\n"
         "  pointinteract demo --quick\n"
-        "  pointinteract demo --data clouds.npz --output clouds.html\n\n" + DATA_HELP + EXIT_HELP,
+        "  pointinteract demo --data clouds.npz --output clouds.html\n\n"
+        + DATA_HELP + EXIT_HELP,
     )
     parser.add_argument("--data", metavar="DATA", help="your labeled clouds instead of the "
                         "built-in shapes")

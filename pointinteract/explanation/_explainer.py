@@ -65,9 +65,9 @@ class InteractionExplainer(BaseEstimator):
         Probabilities are kept above 1e-7 before logarithms are taken, so models that answer
         exact zeros (forests) are better explained with ``score="probability"``.
     batch_size : int, "auto" or None, default=None
-        Masked clouds per call of the model. None is a fixed size by kind of model and device; ``"auto"`` times
-        a few sizes on the way, which can change the last bits of the result. Halved when a
-        GPU runs out of memory.
+        Masked clouds per call of the model. None is a fixed size by kind of model and device;
+        ``"auto"`` times a few sizes on the way, which can change the last bits of the result.
+        Halved when a GPU runs out of memory.
     n_jobs : int or None, default=None
         Clouds explained at once by joblib, for estimators and callables. Torch modules are
         run in this process, where threads are torch's.

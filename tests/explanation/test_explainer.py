@@ -531,3 +531,26 @@ def test_halves_of_the_noise_control_are_not_prepared_again(explainer, clouds):
     explainer.noise_control(classifier, clouds)
 
     assert classifier.n_prepared == 1
+
+
+def test_batches_shrink_until_they_fit_the_memory(clouds):
+    sizes = []
+
+    def small_device(points):
+        sizes.append(len(points))
+        if len(points) > 5:
+            raise torch.cuda.OutOfMemoryError
+        return points.max(axis=(1, 2))
+
+    explanation = InteractionExplainer(N_REGIONS, batch_size=16).explain(small_device, clouds)
+
+    np.testing.assert_allclose(explanation.values[:, -1], clouds.max(axis=(1, 2)))
+    assert sizes.count(16) == 1
+
+
+def test_model_too_large_for_one_cloud_says_so(explainer, clouds):
+    def no_memory(points):
+        raise torch.cuda.OutOfMemoryError
+
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        explainer.explain(no_memory, clouds)

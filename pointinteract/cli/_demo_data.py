@@ -1,0 +1,197 @@
+"""What the demo works on: built-in shapes or the user's clouds, split and cut to size."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from pointinteract.cli._data import CloudSet, draw_evenly, draw_per_class, read_clouds
+from pointinteract.datasets import make_shapes
+from pointinteract.exceptions import CloudError
+
+TEST_SHARE = 0.3
+MAX_POINTS = 4096
+# Built-in shapes as a scanner of middling quality sees them: noise as a share of the radius.
+SHAPE_NOISE = 0.02
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """How large the demo is; time grows in proportion to most of these."""
+
+    n_train: int = 800
+    n_test: int = 400
+    n_points: int = 1024
+    pretrain_epochs: int = 12
+    pretrain_batch: int = 16
+    n_labeled: int = 200
+    labels_per_class: int = 10
+    train_epochs: int = 25
+    n_regions: int = 10
+    n_explained: int = 12
+    n_resampled: int = 4
+
+
+FULL = DemoSettings()
+QUICK = DemoSettings(
+    n_train=240,
+    n_test=160,
+    n_points=512,
+    pretrain_epochs=5,
+    n_labeled=100,
+    labels_per_class=5,
+    train_epochs=10,
+    n_regions=8,
+    n_explained=6,
+    n_resampled=2,
+)
+
+
+@dataclass
+class DemoData:
+    """Clouds to learn from and to measure on.
+
+    Attributes
+    ----------
+    train, test : CloudSet
+        With labels; pre-training does not look at them.
+    few : array of int
+        Rows of `train` whose labels the classifiers may see.
+    classes : list of str
+    source : str
+        Where the clouds are from, for the reader.
+    notes : list of str
+        What was left out or thinned, and why.
+    captions : list of str or None
+        A sentence on each training cloud.
+    parts, part_names
+        Part of each point of the test clouds, where known.
+    """
+
+    train: CloudSet
+    test: CloudSet
+    few: np.ndarray
+    classes: list[str]
+    source: str
+    notes: list[str] = field(default_factory=list)
+    captions: list[str] | None = None
+    parts: np.ndarray | None = None
+    part_names: list[str] | None = None
+
+
+def make_demo_data(settings: DemoSettings, seed: int) -> DemoData:
+    """Invent shapes."""
+    n_train, n_test = settings.n_train, settings.n_test
+    shapes = make_shapes(
+        n_train + n_test, n_points=settings.n_points, noise=SHAPE_NOISE, random_state=seed
+    )
+    names = np.array(shapes.target_names)
+    everything = CloudSet(shapes.data, names[shapes.target])
+    train = everything.take(np.arange(n_train))
+    return DemoData(
+        train=train,
+        test=everything.take(np.arange(n_train, n_train + n_test)),
+        few=draw_few(train.labels, settings, np.random.default_rng(seed)),
+        classes=list(shapes.target_names),
+        source="everyday objects invented by pointinteract.datasets.make_shapes, with "
+        f"{SHAPE_NOISE:.0%} noise",
+        captions=shapes.captions[:n_train],
+        parts=shapes.parts[n_train:],
+        part_names=shapes.part_names,
+    )
+
+
+def read_demo_data(path: str, settings: DemoSettings, seed: int) -> DemoData:
+    """Read the user's labeled clouds, split them and cut them to a size that fits the time."""
+    rng = np.random.default_rng(seed)
+    data = read_clouds(path, labeled=True)
+    notes: list[str] = []
+    train, test = split_clouds(data, rng, notes)
+    train, test = keep_common_classes(train, test, notes)
+    for name, n_wanted in (("training", settings.n_train), ("test", settings.n_test)):
+        part = train if name == "training" else test
+        if len(part) > n_wanted:
+            notes.append(
+                f"Of {len(part):,} {name} clouds, {n_wanted:,} drawn at random (evenly over the "
+                "classes) are used, so that the demo ends within minutes."
+            )
+            part = part.take(draw_evenly(part.labels, len(part), n_wanted, rng))
+        if name == "training":
+            train = part
+        else:
+            test = part
+    train, test = (thin_clouds(part, rng, notes) for part in (train, test))
+    return DemoData(
+        train=train,
+        test=test,
+        few=draw_few(train.labels, settings, rng),
+        classes=np.unique(train.labels).tolist(),
+        source=path,
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def split_clouds(
+    data: CloudSet, rng: np.random.Generator, notes: list[str]
+) -> tuple[CloudSet, CloudSet]:
+    """The split that the data name, or 70 to 30 within each class."""
+    names = set() if data.split is None else set(data.split.tolist())
+    if "train" in names and len(names) > 1:
+        test = "test" if "test" in names else sorted(names - {"train"})[0]
+        return data.of_split("train"), data.of_split(test)
+    held_back: list[int] = []
+    for name in np.unique(data.labels):
+        rows = rng.permutation(np.flatnonzero(data.labels == name))
+        n_test = max(1, round(TEST_SHARE * len(rows))) if len(rows) > 1 else 0
+        held_back += rows[:n_test].tolist()
+    is_test = np.zeros(len(data), dtype=bool)
+    is_test[held_back] = True
+    notes.append(
+        f"The data name no train and test split, so {is_test.sum()} of {len(data)} clouds, drawn "
+        "at random within each class, were held back for the test."
+    )
+    return data.take(np.flatnonzero(~is_test)), data.take(np.flatnonzero(is_test))
+
+
+def keep_common_classes(
+    train: CloudSet, test: CloudSet, notes: list[str]
+) -> tuple[CloudSet, CloudSet]:
+    """Leave classes out that are not both learned and tested."""
+    common = np.intersect1d(train.labels, test.labels)
+    every = np.union1d(train.labels, test.labels)
+    if len(common) < 2:
+        raise CloudError(
+            "the demo needs at least 2 classes with a cloud to learn from and another to test "
+            f"on; got {len(common)}, of the {len(every)} classes {', '.join(every[:8])}."
+        )
+    left_out = np.setdiff1d(every, common)
+    if len(left_out):
+        notes.append(
+            "Left out, because there are not both training and test clouds of them: "
+            f"{', '.join(left_out)}."
+        )
+    kept = (part.take(np.flatnonzero(np.isin(part.labels, common))) for part in (train, test))
+    first, second = kept
+    return first, second
+
+
+def thin_clouds(data: CloudSet, rng: np.random.Generator, notes: list[str]) -> CloudSet:
+    """Cut very large clouds down at random; the estimators then thin them evenly."""
+    if max(len(cloud) for cloud in data.clouds) <= MAX_POINTS:
+        return data
+    clouds: list[np.ndarray] = [
+        cloud if len(cloud) <= MAX_POINTS
+        else cloud[np.sort(rng.permutation(len(cloud))[:MAX_POINTS])]
+        for cloud in data.clouds
+    ]
+    notes.append(f"Of clouds with more than {MAX_POINTS:,} points, so many random ones are used.")
+    same = len({len(cloud) for cloud in clouds}) == 1
+    stacked: Any = np.stack(clouds) if same else clouds
+    return replace(data, clouds=stacked)
+
+
+def draw_few(labels: np.ndarray, settings: DemoSettings, rng: np.random.Generator) -> np.ndarray:
+    """Rows of the clouds whose labels may be seen: equally many of each class, if there are."""
+    n_classes = len(np.unique(labels))
+    n_each = min(settings.labels_per_class, max(1, settings.n_labeled // n_classes))
+    return draw_per_class(labels, n_each, rng)
