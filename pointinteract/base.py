@@ -75,8 +75,10 @@ class CloudEstimatorMixin:
     number of points; ``n_features_in_`` is the number of channels.
     """
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+    n_features_in_: int
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.three_d_array = True
         tags.input_tags.two_d_array = False
         if tags.transformer_tags is not None:
@@ -115,6 +117,9 @@ class TorchEstimatorMixin:
     batch_size: int
     n_points: int | None
     normalize: bool
+    # Fitted. The network has more methods than torch declares for a Module, hence Any.
+    module_: Any
+    device_: str
 
     @property
     def _point_order_tolerance(self) -> float:
@@ -141,7 +146,7 @@ class TorchEstimatorMixin:
         super().__setstate__(state)  # type: ignore[misc]
         arrays = self.__dict__.get("module_")
         if isinstance(arrays, dict):
-            self.device_ = str(pick_device(self.device))
+            self.device_ = str(_device_for_loading(self.device))
             with forked_seed(0):
                 module = self._build_module()
             module.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
@@ -205,6 +210,20 @@ def pick_device(device: str | torch.device) -> torch.device:
         ) from error
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f'device={device!r} was asked for, but torch sees no GPU; use "auto".')
+    return found
+
+
+def _device_for_loading(device: str | torch.device) -> torch.device:
+    """The device asked for where this machine has it, else the CPU.
+
+    Whoever opens a file did not choose its parameters, so a missing GPU is no error here.
+    """
+    try:
+        found = pick_device(device)
+    except ValueError:
+        return torch.device("cpu")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        return torch.device("cpu")
     return found
 
 

@@ -95,8 +95,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     estimator : estimator
-        Ready to predict if it was fitted. It lives on the device that it was saved from where
-        this machine has one, else on the CPU.
+        Ready to predict if it was fitted. It lives on the device that its parameter names where
+        this machine has it, else on the CPU; ``device_`` says which.
 
     Raises
     ------

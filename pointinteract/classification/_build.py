@@ -19,7 +19,11 @@ PROTOCOLS = ("full", "linear", "mlp3")
 DEFAULT_MODEL = "recon_nano"
 
 
-def describe_architecture(model: Any, encoder: nn.Module | None) -> dict[str, Any]:
+# A network answers more than torch declares for a Module (see pointinteract.models).
+Network = Any
+
+
+def describe_architecture(model: Any, encoder: Network | None) -> dict[str, Any]:
     """Plain data from which `make_network` makes the network again, where that is possible."""
     if encoder is not None:
         return {"kind": "encoder", "class": type(encoder).__name__, "config": encoder.config}
@@ -30,7 +34,7 @@ def describe_architecture(model: Any, encoder: nn.Module | None) -> dict[str, An
 
 def make_network(
     architecture: dict[str, Any], model: Any, *, n_channels: int, n_classes: int, protocol: str
-) -> nn.Module:
+) -> Network:
     """Make an untrained network with the head, and the frozen part, of a protocol."""
     if architecture["kind"] == "encoder":
         network = getattr(models, architecture["class"])(n_classes=1, **architecture["config"])
@@ -46,9 +50,9 @@ def make_network(
     return network
 
 
-def _make_given(model: Any, n_channels: int, n_classes: int) -> nn.Module:
+def _make_given(model: Any, n_channels: int, n_classes: int) -> Network:
     if isinstance(model, nn.Module):
-        network = copy.deepcopy(model)
+        network: Network = copy.deepcopy(model)
         if hasattr(network, "reset_classifier"):
             network.reset_classifier(n_classes)
         return network
@@ -60,7 +64,7 @@ def _make_given(model: Any, n_channels: int, n_classes: int) -> nn.Module:
     )
 
 
-def pretrained_encoder(pretrained: Any, X: Any) -> nn.Module:
+def pretrained_encoder(pretrained: Any, X: Any) -> Network:
     """Copy the encoder out of a pretrainer or a checkpoint.
 
     A pretrainer that is not fitted yet (a clone, as cross-validation makes them) is fitted on X
@@ -83,7 +87,7 @@ def pretrained_encoder(pretrained: Any, X: Any) -> nn.Module:
     return _check_encoder(encoder, type(pretrained).__name__)
 
 
-def _put_head(network: nn.Module, protocol: str, n_classes: int) -> None:
+def _put_head(network: Network, protocol: str, n_classes: int) -> None:
     """Put the fresh head of a protocol on.
 
     ``"full"`` takes the one the architecture brings, ``"linear"`` a single layer, ``"mlp3"``
@@ -113,7 +117,7 @@ def _freeze(network: nn.Module, protocol: str) -> None:
         parameter.requires_grad_(name.startswith("head.") or "cls_" in name)
 
 
-def _encoder_of_file(path: str) -> nn.Module:
+def _encoder_of_file(path: str) -> Network:
     """Read the encoder from a file of ours, or from an official ReCon checkpoint."""
     from pointinteract import persistence
 
@@ -129,7 +133,7 @@ def _encoder_of_file(path: str) -> nn.Module:
     return _check_encoder(encoder, path)
 
 
-def _check_encoder(encoder: Any, owner: str) -> nn.Module:
+def _check_encoder(encoder: Any, owner: str) -> Network:
     known = getattr(models, type(encoder).__name__, None)
     if known is not type(encoder) or not hasattr(encoder, "config"):
         raise CheckpointError(

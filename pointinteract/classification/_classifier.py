@@ -4,19 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
-from sklearn.model_selection import train_test_split
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from pointinteract.base import Clouds, CloudEstimatorMixin, TorchEstimatorMixin, pick_device
+from pointinteract.base import Clouds
 from pointinteract.classification._build import (
     DEFAULT_MODEL,
     PROTOCOLS,
@@ -24,30 +16,27 @@ from pointinteract.classification._build import (
     make_network,
     pretrained_encoder,
 )
+from pointinteract.classification._labels import (
+    check_labels,
+    encode_labels,
+    find_classes,
+    hold_back,
+    weigh_classes,
+)
 from pointinteract.losses import smoothed_cross_entropy
 from pointinteract.ops import random_scale
-from pointinteract.training.callbacks import CallbackSupportMixin, FitProgress, with_callbacks
-from pointinteract.training.data import check_augmentation, draw_points, store_clouds
+from pointinteract.training.data import draw_points, store_clouds
 from pointinteract.training.early_stopping import AccuracyStopper
-from pointinteract.training.history import history_frame
-from pointinteract.training.loop import TrainingRun
+from pointinteract.training.estimator import TrainedEstimator
 from pointinteract.utils._params import check_int, check_option, check_real
-from pointinteract.utils._random import draw_seed, forked_seed, make_generator
+from pointinteract.utils._random import make_generator
 
 __all__ = ["PointClassifier"]
 
 _VOTES = 101  # stream of random numbers for votes, apart from those of training
 
 
-class PointClassifier(
-    CloudEstimatorMixin,
-    TorchEstimatorMixin,
-    CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClassifierMixin,
-    BaseEstimator,
-):
+class PointClassifier(ClassifierMixin, TrainedEstimator):
     """Name what a point cloud shows.
 
     Parameters
@@ -203,18 +192,17 @@ class PointClassifier(
         self : PointClassifier
         """
         self._check_params()
-        going_on = self.warm_start and hasattr(self, "module_")
-        validated, codes = self._check_labelled(X, y, reset=not going_on)
-        if going_on:
-            self._run = self._make_run(self.seed_ + self.n_epochs_)
-        else:
-            self._start(X)
-        chosen, held_back = self._hold_back(codes)
-        stored = store_clouds(self._normalized(_pick(validated, chosen)), self.n_points)
-        stopper = None if held_back is None else AccuracyStopper(
-            self, self._prepare(_pick(validated, held_back)), codes[held_back]
-        )
-        self._train(stored, codes[chosen], self.max_epochs, stopper, X=X, y=y)
+        with self._undone_on_error():
+            going_on = self.warm_start and hasattr(self, "module_")
+            clouds, codes = self._check_labelled(X, y, reset=not going_on)
+            if going_on:
+                self._run = self._make_run(self.seed_ + self.n_epochs_)
+            else:
+                self._start(clouds)
+            clouds, codes, stopper = self._hold_back(clouds, codes)
+            stored = store_clouds(self._normalized(clouds), self.n_points)
+            targets = self._make_targets(codes)
+            self._train(stored, targets, n_epochs=self.max_epochs, X=X, y=y, stopper=stopper)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None):
@@ -232,15 +220,15 @@ class PointClassifier(
         self : PointClassifier
         """
         self._check_params()
-        started = hasattr(self, "module_")
-        validated, codes = self._check_labelled(X, y, reset=not started, classes=classes)
-        if not started:
-            self._start(X)
-        elif not hasattr(self, "_run"):
-            self._run = self._make_run(self.seed_)
-            self._run.epoch = self.n_epochs_
-        stored = store_clouds(self._normalized(validated), self.n_points)
-        self._train(stored, codes, 1, None, X=X, y=y)
+        with self._undone_on_error():
+            started = hasattr(self, "module_")
+            clouds, codes = self._check_labelled(X, y, reset=not started, classes=classes)
+            if started:
+                self._go_on()
+            else:
+                self._start(clouds)
+            stored = store_clouds(self._normalized(clouds), self.n_points)
+            self._train(stored, self._make_targets(codes), n_epochs=1, X=X, y=y)
         return self
 
     def prepare_clouds(self, X: Any) -> Clouds:
@@ -286,79 +274,49 @@ class PointClassifier(
         return self._infer(clouds, self.module_.forward_pool)
 
     def _check_params(self) -> None:
+        super()._check_params()
         check_option("protocol", self.protocol, PROTOCOLS)
         if self.model is not None and self.pretrained is not None:
             raise ValueError(
                 "give model or pretrained, not both: a pretrained network brings its own "
                 f"architecture. Got model={self.model!r}."
             )
-        for name in ("max_epochs", "batch_size", "n_votes", "n_iter_no_change"):
+        for name in ("max_epochs", "n_votes", "n_iter_no_change"):
             check_int(name, getattr(self, name))
-        if self.n_points is not None:
-            check_int("n_points", self.n_points)
         if self.max_norm is not None:
             check_real("max_norm", self.max_norm, open_minimum=True)
-        check_real("learning_rate", self.learning_rate, open_minimum=True)
         check_real("head_factor", self.head_factor, open_minimum=True)
-        check_real("weight_decay", self.weight_decay)
-        check_real("warmup_epochs", self.warmup_epochs)
         check_real("label_smoothing", self.label_smoothing, maximum=1.0, open_maximum=True)
         check_real("validation_fraction", self.validation_fraction, maximum=1.0,
                    open_minimum=True, open_maximum=True)
         check_real("tol", self.tol)
-        check_option("schedule", self.schedule, ("cosine", "cosine_epoch", "constant"))
-        check_augmentation(self.augmentation)
 
     def _check_labelled(
         self, X: Any, y: Any, *, reset: bool, classes: Any = None
     ) -> tuple[Clouds, np.ndarray]:
         """Validate clouds and labels; returns labels as places in ``classes_``."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None; "
-                "ReConPretrainer learns without labels."
-            )
         clouds = self._validate_clouds(X, reset=reset)
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(clouds, y)
-        check_classification_targets(y)
+        y = check_labels(y, clouds, type(self).__name__)
         if reset:
-            known = np.unique(y if classes is None else classes)
-            if len(known) < 2:
-                raise ValueError(
-                    f"a classifier needs clouds of at least 2 classes; got one class: {known}."
-                )
-            self.classes_ = known
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(
-                f"y holds labels that were not seen at the start: {unknown}; known are "
-                f"{self.classes_}. Name all of them in classes= at the first partial_fit."
-            )
-        return clouds, np.searchsorted(self.classes_, y)
+            self.classes_ = find_classes(y if classes is None else classes)
+        return clouds, encode_labels(y, self.classes_)
 
-    def _start(self, X: Any) -> None:
-        """Build the network and the run; nothing of an earlier fit is kept."""
-        self.device_ = str(pick_device(self.device))
-        self.seed_ = draw_seed(self.random_state)
+    def _settle(self, clouds: Clouds, sources: Any) -> dict[str, Tensor] | None:
         encoder = None
         if self.pretrained is not None:
-            encoder = pretrained_encoder(self.pretrained, X)
+            encoder = pretrained_encoder(self.pretrained, clouds)
+            if encoder.config["n_channels"] != self._n_channels:
+                raise ValueError(
+                    f"the pretrained network reads {encoder.config['n_channels']} channels a "
+                    f"point, and X has {self._n_channels}."
+                )
         model = DEFAULT_MODEL if self.model is None else self.model
         self.architecture_ = describe_architecture(model, encoder)
         self.architecture_["protocol"] = self.protocol
-        with forked_seed(self.seed_):
-            network = self._build_module()
-        if encoder is not None:
-            self._check_channels(encoder)
-            weights = {name: value for name, value in encoder.state_dict().items()
-                       if not name.startswith("head.")}
-            network.load_state_dict(weights, strict=False)
-        self.module_ = network.to(self.device_)
-        self._n_features_out = int(getattr(network, "num_features", 0))
-        self.n_epochs_ = 0
-        self._records: list[dict[str, float]] = []
-        self._run = self._make_run(self.seed_)
+        if encoder is None:
+            return None
+        return {name: value for name, value in encoder.state_dict().items()
+                if not name.startswith("head.")}
 
     def _build_module(self) -> nn.Module:
         return make_network(
@@ -369,76 +327,31 @@ class PointClassifier(
             protocol=self.architecture_["protocol"],
         )
 
-    def _check_channels(self, encoder: nn.Module) -> None:
-        n_channels = encoder.config["n_channels"]
-        if n_channels != self._n_channels:
-            raise ValueError(
-                f"the pretrained network reads {n_channels} channels a point, and X has "
-                f"{self._n_channels}."
-            )
+    def _count_features(self) -> int:
+        return int(getattr(self.module_, "num_features", 0))
 
-    def _make_run(self, seed: int) -> TrainingRun:
-        return TrainingRun(
-            self.module_,
-            seed=seed,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            head_factor=self.head_factor,
-            warmup_epochs=self.warmup_epochs,
-            schedule=self.schedule,
-            max_norm=self.max_norm,
-            n_points=self.n_points,
-            augmentation=self.augmentation,
-        )
+    def _run_options(self) -> dict[str, Any]:
+        return {"head_factor": self.head_factor, "max_norm": self.max_norm}
 
-    def _hold_back(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Places of the clouds to train on, and of those that decide when to stop."""
-        everything = np.arange(len(codes))
+    def _hold_back(
+        self, clouds: Clouds, codes: np.ndarray
+    ) -> tuple[Clouds, np.ndarray, AccuracyStopper | None]:
+        """Take the clouds away that decide when to stop, if any are to."""
         if not self.early_stopping:
-            return everything, None
-        try:
-            chosen, held_back = train_test_split(
-                everything, test_size=self.validation_fraction, stratify=codes,
-                random_state=self.seed_,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping could not hold {self.validation_fraction:.0%} of {len(codes)} "
-                f"clouds of {len(self.classes_)} classes back: {error}"
-            ) from error
-        return chosen, held_back
+            return clouds, codes, None
+        kept, held = hold_back(codes, self.validation_fraction, self.seed_)
+        stopper = AccuracyStopper(self, self._prepare(_pick(clouds, held)), codes[held])
+        return _pick(clouds, kept), codes[kept], stopper
 
-    @with_callbacks
-    def _train(
-        self, stored: Tensor, codes: np.ndarray, n_epochs: int, stopper: AccuracyStopper | None,
-        *, X: Any, y: Any,
-    ) -> None:
-        """Run epochs. An interruption leaves the estimator fitted with what was reached."""
-        targets = torch.from_numpy(codes)
-        weight = self._class_weights(codes)
-        progress = FitProgress(self, n_epochs=n_epochs, X=X, y=y)
-        for _ in range(n_epochs):
-            with progress.epoch(self._run.epoch):
-                record = self._run.run_epoch(
-                    stored, lambda points, index: self._compute_loss(points, targets[index], weight)
-                )
-                if stopper is not None:
-                    record["validation_accuracy"] = stopper.look()
-            self.n_epochs_ += 1
-            self._records.append(record | {"epoch": self.n_epochs_})
-            self.history_ = history_frame(self._records)
-            if stopper is not None and stopper.wants_to_stop:
-                break
-        if stopper is not None:
-            stopper.restore()
-        progress.done()
+    def _make_targets(self, codes: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        weights = weigh_classes(self.class_weight, self.classes_, codes)
+        return torch.from_numpy(codes), weights
 
     def _compute_loss(
-        self, points: Tensor, target: Tensor, weight: Tensor | None
+        self, points: Tensor, index: Tensor, targets: Any, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        target = target.to(points.device)
+        codes, weight = targets
+        target = codes[index].to(points.device)
         logits = self.module_(points)
         if logits.shape != (len(points), len(self.classes_)):
             raise ValueError(
@@ -452,16 +365,6 @@ class PointClassifier(
             loss = loss + self.module_.auxiliary_loss()
         return loss, {"accuracy": (logits.argmax(1) == target).float().mean()}
 
-    def _class_weights(self, codes: np.ndarray) -> Tensor | None:
-        if self.class_weight is None:
-            return None
-        present = np.unique(codes)
-        weights = np.ones(len(self.classes_), dtype=np.float32)
-        weights[present] = compute_class_weight(
-            self.class_weight, classes=self.classes_[present], y=self.classes_[codes]
-        )
-        return torch.from_numpy(weights)
-
     def _vote(self, X: Any) -> np.ndarray:
         """Logits averaged over votes, (n_clouds, n_classes)."""
         if self.n_votes == 1:
@@ -469,9 +372,12 @@ class PointClassifier(
         check_is_fitted(self, "module_")
         check_int("n_votes", self.n_votes)
         clouds = self._normalized(self._validate_clouds(X, reset=False))
-        total = 0.0
-        for vote in range(self.n_votes):
-            total = total + self._infer(self._redraw(clouds, vote), self.module_)
+        votes = (
+            self._infer(self._redraw(clouds, vote), self.module_) for vote in range(self.n_votes)
+        )
+        total = next(votes)
+        for logits in votes:
+            total += logits
         return total / self.n_votes
 
     def _redraw(self, clouds: Clouds, vote: int) -> Clouds:

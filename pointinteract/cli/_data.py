@@ -33,9 +33,10 @@ class CloudSet:
     split : array of str, (n_clouds,), or None
     """
 
-    clouds: Clouds
-    labels: np.ndarray | None = None
-    split: np.ndarray | None = None
+    clouds: Any
+    # Arrays, or None where they are unknown; which, each command asks for when it reads.
+    labels: Any = None
+    split: Any = None
 
     def __len__(self) -> int:
         return len(self.clouds)
@@ -64,7 +65,7 @@ def read_clouds(path: str, *, labeled: bool) -> CloudSet:
     if not labeled and not _has_labels(Path(path)):
         clouds = _read_single(Path(path))
         return CloudSet(clouds[None] if clouds.ndim == 2 else clouds)
-    bunch = load_cloud_dataset(path)
+    bunch: Any = load_cloud_dataset(path)
     names = np.array([str(name) for name in bunch.target_names])
     if len(set(names.tolist())) < len(names):
         # Two classes of one name would silently become one.

@@ -4,7 +4,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from sklearn.utils import Bunch
 
 from pointinteract.classification import PointClassifier
 from pointinteract.cli._console import Console, epochs_shown
@@ -22,11 +21,13 @@ from pointinteract.cli._demo_data import (
     QUICK,
     DemoData,
     DemoSettings,
+    epochs_for,
     make_demo_data,
     read_demo_data,
 )
 from pointinteract.cli._report import write_report
 from pointinteract.explanation import Explanation, InteractionExplainer
+from pointinteract.models.teachers import DepthDescriptorTeacher
 from pointinteract.pretraining import ReConPretrainer
 from pointinteract.utils._optional import import_optional
 
@@ -46,7 +47,7 @@ class DemoResult:
         few; ``"fine_tuned"`` and ``"scratch"`` are networks trained with the few.
     answers : dict of str to array of str
         What each of them answers.
-    rebuilt : Bunch
+    rebuilt : Bunch, or None before that step
         Of ``ReConPretrainer.reconstruct``, on test clouds.
     explained : array of int
         Rows of the test clouds that were explained.
@@ -65,11 +66,12 @@ class DemoResult:
     seed: int
     command: str
     pretrainer: ReConPretrainer
+    untrained: Any = None
     accuracies: dict[str, Accuracy] = field(default_factory=dict)
     answers: dict[str, np.ndarray] = field(default_factory=dict)
     classifiers: dict[str, PointClassifier] = field(default_factory=dict)
-    rebuilt: Bunch | None = None
-    explained: np.ndarray | None = None
+    rebuilt: Any = None
+    explained: Any = None
     explanations: dict[str, Explanation] = field(default_factory=dict)
     wrong: Explanation | None = None
     wrong_row: int | None = None
@@ -82,7 +84,7 @@ def run_demo(args: Namespace, console: Console) -> int:
     # Before minutes of work, not after them.
     output = check_output(args.output)
     import_optional("matplotlib", extra="demo", purpose="the pictures of the report")
-    settings = QUICK if args.quick else FULL
+    settings = replace(QUICK if args.quick else FULL, up=args.up)
     result = measure_demo(args.data, settings, args.random_state, console)
     result.command = "pointinteract demo" + "".join(
         f" {option}"
@@ -93,7 +95,7 @@ def run_demo(args: Namespace, console: Console) -> int:
         if given
     )
     with step(console, result, 6, "Writing the report"):
-        write_report(output, result, up=args.up)
+        write_report(output, result)
     summarize(result, console)
     console.say(f"Report: {output.resolve()}")
     return 0
@@ -139,14 +141,22 @@ def step(console: Console, result: DemoResult, number: int, title: str) -> Itera
 
 
 def make_pretrainer(data: DemoData, settings: DemoSettings, seed: int) -> ReConPretrainer:
-    """ReCon of the smallest size, guided by depth pictures, and by captions where there are."""
+    """ReCon of the smallest size, guided by depth pictures.
+
+    The built-in shapes have captions too, which ReCon could learn from. They name the object,
+    though, and would be labels under another name.
+    """
     return ReConPretrainer(
         size="nano",
         n_points=settings.n_points,
-        image_teacher="depth_descriptor",
-        text_teacher=None if data.captions is None else "hashed_ngrams",
-        max_epochs=settings.pretrain_epochs,
-        batch_size=settings.pretrain_batch,
+        group_size=16,
+        # Few components: fine differences of the pictures are not learned in so short a time.
+        image_teacher=DepthDescriptorTeacher(64, up="y" if settings.up == "y" else "z"),
+        # Within minutes the pictures teach more if they reach the whole network.
+        stop_gradient=False,
+        max_epochs=epochs_for(settings.pretrain_steps, len(data.train), settings.batch_size),
+        batch_size=settings.batch_size,
+        learning_rate=1e-3,
         random_state=seed,
     )
 
@@ -155,7 +165,7 @@ def pretrain(result: DemoResult, console: Console) -> None:
     """Learn from all training clouds, without labels, and rebuild test clouds."""
     data, pretrainer = result.data, result.pretrainer
     with epochs_shown(console, pretrainer, "  pre-training"):
-        pretrainer.fit(data.train.clouds, texts=data.captions)
+        pretrainer.fit(data.train.clouds)
     rng = np.random.default_rng(result.seed)
     rows = draw_evenly(data.test.labels, len(data.test), N_REBUILT, rng)
     result.rebuilt = pretrainer.reconstruct(data.test.take(rows).clouds)
@@ -167,9 +177,9 @@ def compare_features(result: DemoResult, console: Console) -> None:
     data = result.data
     # One step at a rate of nothing leaves the network as random as it was made.
     untrained = clone(result.pretrainer).set_params(
-        image_teacher=None, text_teacher=None, max_epochs=1, learning_rate=1e-12
+        image_teacher=None, max_epochs=1, learning_rate=1e-12
     )
-    untrained.fit(data.train.take(np.arange(2)).clouds)
+    result.untrained = untrained.fit(data.train.take(np.arange(2)).clouds)
     for name, network in (("frozen", result.pretrainer), ("random", untrained)):
         features, unseen = (network.transform(part.clouds) for part in (data.train, data.test))
         for suffix, rows in (("", np.arange(len(data.train))), ("_few", data.few)):
@@ -179,27 +189,39 @@ def compare_features(result: DemoResult, console: Console) -> None:
 
 
 def fine_tune(result: DemoResult, console: Console) -> None:
-    """Train the pre-trained network with few labels."""
-    train_classifier(result, "fine_tuned", result.pretrainer, console)
+    """Train the pre-trained network with few labels: slowly, and its fresh head fast."""
+    train_classifier(
+        result, "fine_tuned", result.pretrainer, console, learning_rate=5e-4, head_factor=10.0
+    )
 
 
 def train_from_scratch(result: DemoResult, console: Console) -> None:
-    """Train the same network from random weights with the same labels and settings."""
-    train_classifier(result, "scratch", None, console)
+    """Train the same network from random weights with the same labels."""
+    train_classifier(
+        result, "scratch", result.untrained, console, learning_rate=1e-3, head_factor=1.0
+    )
 
 
 def train_classifier(
-    result: DemoResult, name: str, pretrained: BaseEstimator | None, console: Console
+    result: DemoResult,
+    name: str,
+    start: BaseEstimator,
+    console: Console,
+    *,
+    learning_rate: float,
+    head_factor: float,
 ) -> None:
     settings = result.settings
+    few = result.data.train.take(result.data.few)
     classifier = PointClassifier(
-        pretrained=pretrained,
+        pretrained=start,
         n_points=settings.n_points,
-        max_epochs=settings.train_epochs,
-        batch_size=16,
+        max_epochs=epochs_for(settings.train_steps, len(few), settings.batch_size),
+        batch_size=settings.batch_size,
+        learning_rate=learning_rate,
+        head_factor=head_factor,
         random_state=result.seed,
     )
-    few = result.data.train.take(result.data.few)
     with epochs_shown(console, classifier, "  training"):
         classifier.fit(few.clouds, few.labels)
     result.classifiers[name] = classifier

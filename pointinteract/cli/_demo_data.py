@@ -13,38 +13,49 @@ TEST_SHARE = 0.3
 MAX_POINTS = 4096
 # Built-in shapes as a scanner of middling quality sees them: noise as a share of the radius.
 SHAPE_NOISE = 0.02
+# The settings below were chosen on the shapes of seed 0; the demo is to be measured on others.
+OTHER_SHAPES = 7919
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How large the demo is; time grows in proportion to most of these."""
+    """How large the demo is; time grows in proportion to most of these.
+
+    Training is counted in steps of `batch_size` clouds, so that small data are gone over more
+    often and take no less time.
+    """
 
     n_train: int = 800
     n_test: int = 400
-    n_points: int = 1024
-    pretrain_epochs: int = 12
-    pretrain_batch: int = 16
+    n_points: int = 512
+    pretrain_steps: int = 1200
+    labels_per_class: int = 5
     n_labeled: int = 200
-    labels_per_class: int = 10
-    train_epochs: int = 25
+    train_steps: int = 210
+    batch_size: int = 16
     n_regions: int = 10
     n_explained: int = 12
     n_resampled: int = 4
+    up: str = "z"
 
 
 FULL = DemoSettings()
 QUICK = DemoSettings(
-    n_train=240,
-    n_test=160,
-    n_points=512,
-    pretrain_epochs=5,
-    n_labeled=100,
-    labels_per_class=5,
-    train_epochs=10,
+    n_train=320,
+    n_test=200,
+    pretrain_steps=300,
+    train_steps=110,
     n_regions=8,
     n_explained=6,
     n_resampled=2,
 )
+MOST_EPOCHS = 100
+
+
+def epochs_for(n_steps: int, n_clouds: int, batch_size: int) -> int:
+    """Passes over the clouds that make about `n_steps` steps, within reason."""
+    per_epoch = -(-n_clouds // batch_size)
+    return min(MOST_EPOCHS, max(1, round(n_steps / per_epoch)))
 
 
 @dataclass
@@ -62,8 +73,6 @@ class DemoData:
         Where the clouds are from, for the reader.
     notes : list of str
         What was left out or thinned, and why.
-    captions : list of str or None
-        A sentence on each training cloud.
     parts, part_names
         Part of each point of the test clouds, where known.
     """
@@ -74,7 +83,6 @@ class DemoData:
     classes: list[str]
     source: str
     notes: list[str] = field(default_factory=list)
-    captions: list[str] | None = None
     parts: np.ndarray | None = None
     part_names: list[str] | None = None
 
@@ -82,8 +90,11 @@ class DemoData:
 def make_demo_data(settings: DemoSettings, seed: int) -> DemoData:
     """Invent shapes."""
     n_train, n_test = settings.n_train, settings.n_test
-    shapes = make_shapes(
-        n_train + n_test, n_points=settings.n_points, noise=SHAPE_NOISE, random_state=seed
+    shapes: Any = make_shapes(
+        n_train + n_test,
+        n_points=settings.n_points,
+        noise=SHAPE_NOISE,
+        random_state=OTHER_SHAPES + seed,
     )
     names = np.array(shapes.target_names)
     everything = CloudSet(shapes.data, names[shapes.target])
@@ -95,7 +106,6 @@ def make_demo_data(settings: DemoSettings, seed: int) -> DemoData:
         classes=list(shapes.target_names),
         source="everyday objects invented by pointinteract.datasets.make_shapes, with "
         f"{SHAPE_NOISE:.0%} noise",
-        captions=shapes.captions[:n_train],
         parts=shapes.parts[n_train:],
         part_names=shapes.part_names,
     )

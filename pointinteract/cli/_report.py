@@ -27,8 +27,9 @@ CONTENTS = (
 )
 
 
-def write_report(path: Path, result: "DemoResult", *, up: str = "z") -> None:
+def write_report(path: Path, result: "DemoResult") -> None:
     """Draw and write the report; the file appears whole or not at all."""
+    up = result.settings.up
     with drawing() as pyplot:
         body = [heading(result)]
         body += [make(anchor, title, result, pyplot, up) for anchor, title, make in CONTENTS]

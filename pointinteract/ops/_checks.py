@@ -7,7 +7,9 @@ def check_points(name: str, points: Tensor, *, n_channels: int | None = None) ->
     """Raise unless `points` is a floating tensor (B, N, C) with at least one point."""
     channels = "C" if n_channels is None else str(n_channels)
     if not isinstance(points, Tensor):
-        raise TypeError(f"{name} must be a tensor (B, N, {channels}), got {type(points).__name__}.")
+        raise TypeError(
+            f"{name} must be a tensor (B, N, {channels}), got {type(points).__name__}."
+        )
     right_channels = n_channels is None or points.shape[-1] == n_channels
     if points.ndim != 3 or not right_channels:
         raise ValueError(

@@ -35,10 +35,10 @@ def square_distance(query: Tensor, points: Tensor) -> Tensor:
     check_same_batch("query", query, "points", points)
     if query.shape[-1] <= _FEW_CHANNELS:
         axes = zip(query.unbind(-1), points.unbind(-1), strict=True)
-        distance = None
-        for a, b in axes:
-            step = a.unsqueeze(2) - b.unsqueeze(1)  # (B, M, N)
-            distance = step.square() if distance is None else torch.addcmul(distance, step, step)
+        steps = (a.unsqueeze(2) - b.unsqueeze(1) for a, b in axes)  # of (B, M, N)
+        distance = next(steps).square()
+        for step in steps:
+            distance = torch.addcmul(distance, step, step)
         return distance
     a, b = query.double(), points.double()
     norms = a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(1)

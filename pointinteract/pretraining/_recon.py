@@ -34,7 +34,7 @@ class ReConPretrainer(CloudPretrainer):
     ----------
     size : {"nano", "tiny", "small", "base"}, default="nano"
         Size of the network. The last three are the published ones (13, 23 and 51 million
-        parameters while pre-training); ``"nano"`` (1 million) is for a laptop.
+        parameters while pre-training); ``"nano"`` (4 million) is for a laptop.
     n_points : int or None, default=1024
         Points of a cloud that the network sees; larger clouds are thinned by farthest point
         sampling. None takes them whole.
@@ -49,9 +49,9 @@ class ReConPretrainer(CloudPretrainer):
         Chamfer distance of rebuilt patches, squared or plain.
     image_teacher : None, str, callable, module or array, default=None
         What the image query is regressed to. ``"depth_descriptor"`` renders the clouds
-        themselves and needs nothing else; an array (n_clouds, d) holds features made elsewhere; a callable or
-        a ``transformers`` CLIP or ViT (local folder or hub name) gets the pictures passed to
-        `fit`, or depth pictures of the clouds if none are.
+        themselves and needs nothing else; an array (n_clouds, d) holds features made elsewhere;
+        a callable or a ``transformers`` CLIP or ViT (local folder or hub name) gets the pictures
+        passed to `fit`, or depth pictures of the clouds if none are.
     text_teacher : None, str, callable, module or array, default=None
         The same for the text query. ``"hashed_ngrams"`` is a small encoder of our own, offline.
     self_contrast : bool, default=False
@@ -111,7 +111,7 @@ class ReConPretrainer(CloudPretrainer):
     >>> X, _ = make_shapes(16, n_points=64, return_X_y=True, random_state=0)
     >>> pre = ReConPretrainer(n_groups=8, group_size=8, max_epochs=1, random_state=0).fit(X)
     >>> pre.transform(X).shape
-    (16, 192)
+    (16, 384)
     """
 
     def __init__(
@@ -247,10 +247,8 @@ class ReConPretrainer(CloudPretrainer):
         state.pop("_teachers", None)  # perhaps large, perhaps not to be pickled
         return state
 
-    def _forget(self) -> None:
-        self.__dict__.pop("_teachers", None)
-
-    def _settle_architecture(self, clouds: Clouds, sources: dict[str, Any]) -> None:
+    def _settle(self, clouds: Clouds, sources: dict[str, Any]) -> None:
+        self.__dict__.pop("_teachers", None)  # those of an earlier fit
         numbers = recon_sizes(self.size)
         numbers |= {
             name: getattr(self, name)
@@ -296,7 +294,7 @@ class ReConPretrainer(CloudPretrainer):
             for modality, teacher in self._teachers.items():
                 if teacher is not None:
                     teacher.fit(_lesson(teacher, clouds, sources[f"{modality}s"]))
-        found = {}
+        found: dict[str, Tensor | None] = {}
         for modality, teacher in self._teachers.items():
             found[modality] = None
             if teacher is not None:
@@ -330,7 +328,7 @@ class ReConPretrainer(CloudPretrainer):
             text_features=chosen["text"],
             groups=chosen["groups"],
         )
-        return sum(losses.values()), losses
+        return torch.stack(list(losses.values())).sum(), losses
 
     def _features(self, points: Tensor) -> Tensor:
         return self.module_.encoder.forward_probe(points)
@@ -382,9 +380,16 @@ def recon_losses(
         rebuilt = out.tokens.sum() * 0.0
     losses = {"reconstruction": rebuilt}
     if out.image is not None:
-        losses["image"] = F.smooth_l1_loss(out.image, image_features)
+        features = _need("image_features", image_features)
+        losses["image"] = F.smooth_l1_loss(out.image, features)
     if out.text is not None:
-        losses["text"] = F.smooth_l1_loss(out.text, text_features)
+        losses["text"] = F.smooth_l1_loss(out.text, _need("text_features", text_features))
     if out.contrast is not None:
-        losses["contrast"] = self_contrast_loss(out.contrast, groups)
+        losses["contrast"] = self_contrast_loss(out.contrast, _need("groups", groups))
     return losses
+
+
+def _need(name: str, value: Tensor | None) -> Tensor:
+    if value is None:
+        raise ValueError(f"the network has a branch that needs {name}, and they are None.")
+    return value

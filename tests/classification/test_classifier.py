@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from pointinteract import load, save
+from pointinteract import save
 from pointinteract.classification import PointClassifier
 from pointinteract.models import ReCon, to_official
 from pointinteract.pretraining import ReConPretrainer

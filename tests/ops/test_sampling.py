@@ -73,7 +73,9 @@ def test_wrong_shapes_and_starts_are_refused():
 def test_random_sample_repeats_with_its_seed_and_has_no_duplicates():
     points = torch.randn(4, 20, 3)
 
-    draws = [random_sample(points, 9, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
+
+    draws = [random_sample(points, 9, generator=generator) for generator in generators]
 
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert all(len(set(row)) == 9 for row in draws[0].tolist())

@@ -98,7 +98,8 @@ def test_dropped_points_become_the_first_one():
     dropped = drop_points(points, generator=generator())
 
     changed = (dropped != points).any(-1)
-    assert changed.any() and torch.equal(dropped[changed], points[:, :1].expand_as(points)[changed])
+    first = points[:, :1].expand_as(points)
+    assert changed.any() and torch.equal(dropped[changed], first[changed])
 
 
 def test_scale_and_translate_use_one_row_a_cloud():

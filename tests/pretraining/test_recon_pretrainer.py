@@ -29,8 +29,8 @@ def test_features_are_those_of_the_encoder(fitted):
     with torch.inference_mode():
         expected = pre.module_.encoder.forward_probe(prepared)
     np.testing.assert_allclose(features, expected, atol=1e-5)
-    assert features.dtype == np.float32 and features.shape == (8, 192)
-    assert len(pre.get_feature_names_out()) == 192
+    assert features.dtype == np.float32 and features.shape == (8, 384)
+    assert len(pre.get_feature_names_out()) == 384
 
 
 def test_training_lowers_the_loss_and_is_recorded():
@@ -108,7 +108,7 @@ def test_zero_epochs_give_the_untrained_network(fitted):
     untrained = clone(pre).set_params(max_epochs=0).fit(X)
 
     assert untrained.n_epochs_ == 0 and len(untrained.history_) == 0
-    assert untrained.transform(X).shape == (8, 192)
+    assert untrained.transform(X).shape == (8, 384)
 
 
 def test_partial_fit_goes_on_where_it_stopped(fitted):
@@ -138,7 +138,7 @@ def test_clouds_of_different_sizes_are_not_padded(fitted):
     alone = np.concatenate([pre.transform([cloud]) for cloud in ragged])
 
     np.testing.assert_allclose(together, alone, atol=1e-6)
-    assert clone(pre).fit(ragged).transform(ragged).shape == (8, 192)
+    assert clone(pre).fit(ragged).transform(ragged).shape == (8, 384)
 
 
 def test_reconstruction_shows_what_was_seen_and_what_was_guessed(fitted):
@@ -182,7 +182,7 @@ def test_interruption_leaves_it_fitted_with_what_was_reached():
         pre.fit(X)
 
     assert pre.n_epochs_ == 2 and len(pre.history_) == 2
-    assert pre.transform(X).shape == (8, 192)
+    assert pre.transform(X).shape == (8, 384)
 
 
 @pytest.mark.parametrize("settings, message", [

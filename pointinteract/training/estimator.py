@@ -1,0 +1,167 @@
+"""An estimator whose network is trained by a TrainingRun: what all of them share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from torch import Tensor
+
+from pointinteract.base import CloudEstimatorMixin, Clouds, TorchEstimatorMixin, pick_device
+from pointinteract.training.callbacks import CallbackSupportMixin, FitProgress, with_callbacks
+from pointinteract.training.data import check_augmentation
+from pointinteract.training.early_stopping import AccuracyStopper
+from pointinteract.training.history import history_frame
+from pointinteract.training.loop import TrainingRun
+from pointinteract.utils._params import check_int, check_option, check_real
+from pointinteract.utils._random import draw_seed, forked_seed
+
+__all__ = ["TrainedEstimator"]
+
+
+class TrainedEstimator(
+    CloudEstimatorMixin,
+    TorchEstimatorMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Start, epochs, record and interruption of an estimator that trains ``module_``.
+
+    A subclass writes `fit` as a table of contents of the steps here, inside
+    ``with self._undone_on_error()``. It overrides ``_settle`` (fix what the network depends on),
+    ``_build_module``, ``_compute_loss`` (one batch) and ``_count_features``; it may extend
+    ``_check_params`` and ``_run_options``.
+    """
+
+    # Parameters that every subclass has in its constructor.
+    max_epochs: int
+    learning_rate: float
+    weight_decay: float
+    warmup_epochs: float
+    schedule: str
+    augmentation: Any
+    random_state: Any
+
+    def _check_params(self) -> None:
+        check_int("max_epochs", self.max_epochs, minimum=0)
+        check_int("batch_size", self.batch_size)
+        if self.n_points is not None:
+            check_int("n_points", self.n_points)
+        check_real("learning_rate", self.learning_rate, open_minimum=True)
+        check_real("weight_decay", self.weight_decay)
+        check_real("warmup_epochs", self.warmup_epochs)
+        check_option("schedule", self.schedule, ("cosine", "cosine_epoch", "constant"))
+        check_augmentation(self.augmentation)
+        pick_device(self.device)
+
+    @contextmanager
+    def _undone_on_error(self) -> Iterator[None]:
+        """Put all attributes back as they were if a fit fails, so that none is half done.
+
+        An interruption of the training is no failure: what was reached is kept.
+        """
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException as error:
+            training = self.__dict__.get("_run") is not before.get("_run")
+            if not (isinstance(error, KeyboardInterrupt) and training):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+
+    def _start(self, clouds: Clouds, sources: Any = None) -> None:
+        """Build the module and the run; nothing of an earlier fit is kept.
+
+        `sources` is whatever else than clouds a subclass learns from, handed to its steps.
+        """
+        self.device_ = str(pick_device(self.device))
+        self.seed_ = draw_seed(self.random_state)
+        weights = self._settle(clouds, sources)
+        with forked_seed(self.seed_):
+            module = self._build_module()
+        if weights is not None:
+            module.load_state_dict(weights, strict=False)
+        self.module_ = module.to(self.device_)
+        self._n_features_out = self._count_features()
+        self.n_epochs_ = 0
+        self._records: list[dict[str, float]] = []
+        self.history_ = history_frame(self._records)
+        self._run = self._make_run(self.seed_)
+
+    def _go_on(self) -> None:
+        """Make sure that there is a run; a copy or a file brings only its weights."""
+        if not hasattr(self, "_run"):
+            self._run = self._make_run(self.seed_)
+            self._run.epoch = self.n_epochs_
+
+    def _make_run(self, seed: int) -> TrainingRun:
+        return TrainingRun(
+            self.module_,
+            seed=seed,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_epochs=self.warmup_epochs,
+            schedule=self.schedule,
+            n_points=self.n_points,
+            augmentation=self.augmentation,
+            **self._run_options(),
+        )
+
+    @with_callbacks
+    def _train(
+        self,
+        stored: Tensor,
+        targets: Any,
+        *,
+        n_epochs: int,
+        X: Any,
+        y: Any,
+        stopper: AccuracyStopper | None = None,
+    ) -> None:
+        """Run epochs over stored clouds (n_clouds, P, C); X and y are for the callbacks."""
+        progress = FitProgress(self, n_epochs=n_epochs, X=X, y=y)
+        generator = torch.Generator()
+        for _ in range(n_epochs):
+            generator.manual_seed((self.seed_ + 7919 * self._run.epoch) % 2**63)
+            with progress.epoch(self._run.epoch):
+                record = self._run.run_epoch(
+                    stored,
+                    lambda points, index: self._compute_loss(points, index, targets, generator),
+                )
+                if stopper is not None:
+                    record["validation_accuracy"] = stopper.look()
+            self.n_epochs_ += 1
+            self._records.append(record | {"epoch": self.n_epochs_})
+            self.history_ = history_frame(self._records)
+            if stopper is not None and stopper.wants_to_stop:
+                break
+        if stopper is not None:
+            stopper.restore()
+        progress.done()
+
+    def _run_options(self) -> dict[str, Any]:
+        """Further settings of the run that are parameters of this subclass only."""
+        return {}
+
+    def _settle(self, clouds: Clouds, sources: Any) -> dict[str, Tensor] | None:
+        """Fix, as fitted attributes, what ``_build_module`` needs to know.
+
+        Returns weights to start from instead of random ones, by name, or None.
+        """
+        raise NotImplementedError
+
+    def _compute_loss(
+        self, points: Tensor, index: Tensor, targets: Any, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and parts to log of a batch (B, N, C) holding the clouds `index` (B,)."""
+        raise NotImplementedError
+
+    def _count_features(self) -> int:
+        """Columns of what ``transform`` returns."""
+        raise NotImplementedError
