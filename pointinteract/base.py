@@ -55,6 +55,8 @@ def check_clouds(X: Any, *, name: str = "X") -> Clouds:
         X, dtype=np.float32, ensure_2d=False, allow_nd=True, ensure_all_finite=False,
         order="C", input_name=name, ensure_min_samples=0,
     )
+    if clouds.ndim == 0:
+        raise CloudError(f"{right}; got {type(X).__name__}.")
     if clouds.ndim != 3:
         raise CloudError(f"{right}; got an array of shape {clouds.shape}.")
     if clouds.shape[0] == 0:

@@ -7,7 +7,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from pointinteract.base import Clouds
@@ -23,7 +23,10 @@ def check_labels(y: Any, clouds: Clouds, owner: str) -> np.ndarray:
             "without labels."
         )
     y = column_or_1d(y, warn=True)
-    check_consistent_length(clouds, y)
+    if len(y) != len(clouds):
+        raise ValueError(
+            f"y must hold one label a cloud: got {len(y)} labels for {len(clouds)} clouds."
+        )
     check_classification_targets(y)
     return y
 

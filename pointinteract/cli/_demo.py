@@ -152,8 +152,10 @@ def make_pretrainer(data: DemoData, settings: DemoSettings, seed: int) -> ReConP
         group_size=16,
         # Few components: fine differences of the pictures are not learned in so short a time.
         image_teacher=DepthDescriptorTeacher(64, up="y" if settings.up == "y" else "z"),
-        # Within minutes the pictures teach more if they reach the whole network.
+        # Within minutes the pictures teach more if they reach the whole network, and if they
+        # are of the very cloud that the network sees.
         stop_gradient=False,
+        augmentation=None,
         max_epochs=epochs_for(settings.pretrain_steps, len(data.train), settings.batch_size),
         batch_size=settings.batch_size,
         learning_rate=1e-3,
@@ -175,11 +177,8 @@ def pretrain(result: DemoResult, console: Console) -> None:
 def compare_features(result: DemoResult, console: Console) -> None:
     """Linear rules on features of the pre-trained and of an untrained network."""
     data = result.data
-    # One step at a rate of nothing leaves the network as random as it was made.
-    untrained = clone(result.pretrainer).set_params(
-        image_teacher=None, max_epochs=1, learning_rate=1e-12
-    )
-    result.untrained = untrained.fit(data.train.take(np.arange(2)).clouds)
+    untrained = clone(result.pretrainer).set_params(image_teacher=None, max_epochs=0)
+    result.untrained = untrained.fit(data.train.clouds)
     for name, network in (("frozen", result.pretrainer), ("random", untrained)):
         features, unseen = (network.transform(part.clouds) for part in (data.train, data.test))
         for suffix, rows in (("", np.arange(len(data.train))), ("_few", data.few)):

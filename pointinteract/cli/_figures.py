@@ -32,6 +32,7 @@ DPI = 120
 LONGEST_NAME = 22
 MAX_CLASSES_WITH_NUMBERS = 26
 MAX_GRID = 20
+LARGEST_GROUP = 3
 
 
 def read_asset(name: str) -> str:
@@ -90,7 +91,7 @@ def draw_rebuilt(rebuilt: Any, pyplot: Any, *, up: str) -> Any:
     """For each cloud: what the network saw, what it added, and the truth."""
     n_rows = len(rebuilt.visible)
     figure, axes = pyplot.subplots(
-        n_rows, 3, figsize=(8.4, 2.5 * n_rows + 0.2), squeeze=False, layout="constrained"
+        n_rows, 3, figsize=(8.4, 2.1 * n_rows + 0.2), squeeze=False, layout="constrained"
     )
     heads = ("what it was shown", "what it added (orange)", "the truth")
     for row, (shown, added, truth) in enumerate(
@@ -167,6 +168,19 @@ def draw_confusion(
     return figure
 
 
+def small_groups(
+    explanation: Explanation, cloud: int, n_groups: int, *, smallest: int = 1
+) -> list[int]:
+    """The strongest coalitions of up to three regions.
+
+    Larger ones are often stronger, of both signs, and cancel; nobody can read them one by one.
+    """
+    orders = coalition_orders(explanation.n_regions)
+    few = np.flatnonzero((orders >= smallest) & (orders <= LARGEST_GROUP))
+    strength = np.abs(explanation.interactions[cloud, few])
+    return few[np.argsort(-strength, kind="stable")[:n_groups]].tolist()
+
+
 def draw_answer(explanation: Explanation, *, up: str, n_groups: int = 2) -> Any:
     """One explained cloud: its regions, what each adds up to, and its strongest groups."""
     safe = safe_classes(explanation)
@@ -176,9 +190,9 @@ def draw_answer(explanation: Explanation, *, up: str, n_groups: int = 2) -> Any:
         (palette[regions], "its regions"),
         (share_colors(region_shares(safe, 0))[regions], "what each region adds up to"),
     ]
-    for coalition in safe.strongest(0, n_groups, min_order=2):
-        inside = np.isin(regions, coalition_members(int(coalition)))
-        title = textwrap.fill(interaction_title(safe, 0, int(coalition)), 26)
+    for coalition in small_groups(safe, 0, n_groups, smallest=2):
+        inside = np.isin(regions, coalition_members(coalition))
+        title = textwrap.fill(interaction_title(safe, 0, coalition), 26)
         panels.append((np.where(inside, palette[regions], ABSENT_COLOR), title))
     plane, _ = project(points, up=up)
     width, height = np.ptp(plane, axis=0)

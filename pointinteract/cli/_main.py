@@ -60,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(args: Namespace, console: Console) -> int:
     """Import the module of a command only now, so that ``--help`` does not wait for torch."""
+    # Threads of torch that wait by spinning make a small network 17 times slower as soon as
+    # another program wants a core. Read when torch is loaded; what the user set is kept.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module_name, function_name = args.run.split(":")
     command: Any = getattr(import_module(module_name), function_name)
     return command(args, console)

@@ -214,14 +214,17 @@ def why_this_answer(
             f"every one of the {2**explanation.n_regions:,} ways to keep some regions and take "
             "the others away (their points are moved to the middle). From these answers follows "
             "what each region does alone, and what groups of regions do only together: their "
-            "interaction. A seat may say little and four legs may say little, but a seat with "
-            "legs below it says chair."
+            "interaction. A seat may say little and legs may say little, and yet a seat with legs "
+            "below it may say chair. That is an interaction of two."
         ),
         paragraph(
             "Numbers are log-odds: +2.3 makes the class ten times as likely against all others, "
             "−2.3 a tenth. Blue speaks for the class, orange against it, gray takes no part. "
             "What a region adds up to is what it does alone plus its part of every group (split "
-            "evenly). The clouds are the first of a random draw, not chosen for beauty."
+            "evenly). Groups are shown up to three regions. Larger groups have effects too, "
+            f"here of up to {largest_effect(explanation)} in size, but of both signs: they "
+            "largely cancel, and few of them return with other points of the same object (see "
+            "the next section). The clouds are the first of a random draw, not chosen for beauty."
         ),
     ]
     if not chosen:
@@ -261,8 +264,9 @@ def strength_by_order(
             draw_orders(curves, result.resampled, pyplot),
             "Strength of interactions by order for both networks, beside pure noise",
             caption=f"Left: mean of {n_clouds} test clouds, {n_regions} regions. Right: "
-            f"correlation of the effects of {result.settings.n_resampled} clouds between two "
-            "halves of their points.",
+            f"correlation of the effects in {result.settings.n_resampled} clouds between two "
+            f"halves of their points; the last bar rests on {result.settings.n_resampled} numbers "
+            "only, one from each cloud.",
         ),
         paragraph(compare_orders(curves["pre-trained"], curves["from scratch"])),
         note(
@@ -350,6 +354,11 @@ def how_it_was_measured(
         "Clouds to explain were drawn evenly over the classes before any answer was looked at.",
     ]
     return section(anchor, title, table(("what", "how"), rows), listing(changed))
+
+
+def largest_effect(explanation: Explanation) -> str:
+    """Size of the strongest interaction of all clouds."""
+    return f"{np.abs(explanation.interactions[:, 1:]).max():.1f}"
 
 
 def per_class(result: "DemoResult") -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pointinteract.cli._figures import region_shares
+from pointinteract.cli._figures import region_shares, small_groups
 from pointinteract.explanation import Explanation
 
 Z_95 = 1.959964
@@ -30,7 +30,7 @@ def compare_answers(
     """Whether `first` is better than `second`, and how sure that is."""
     difference, low, high = paired_difference(labels, first, second)
     points = f"{abs(difference) * 100:.1f} points"
-    likely = f"(95 % interval {low * 100:+.0f} to {high * 100:+.0f} points)".replace("-", "−")
+    likely = f"(95 % interval {low * 100:+.1f} to {high * 100:+.1f} points)".replace("-", "−")
     where = where[0].upper() + where[1:]
     if low > 0:
         return f"{where}, {what} gained {points} {likely}: more than chance explains."
@@ -83,13 +83,12 @@ def describe_answer(explanation: Explanation) -> str:
     text = f"Log-odds of {target}: {signed(explanation.values[0, -1])}. "
     text += f"For it speak most {join(speak_for)}" if speak_for else "Nothing speaks for it"
     text += f"; against it {join(against)}." if against else "; nothing speaks against it."
-    strongest = int(explanation.strongest(0, 1)[0])
-    members = explanation.names_of(0, strongest)
-    effect = signed(explanation.interactions[0, strongest])
-    if len(members) == 1:
-        return f"{text} The strongest single effect is {members[0]} alone ({effect})."
-    who = join(list(members)) if len(members) <= 4 else f"{len(members)} regions"
-    return f"{text} The strongest single effect needs {who} together ({effect})."
+    groups = small_groups(explanation, 0, 1, smallest=2)
+    if not groups:
+        return text
+    who = join(list(explanation.names_of(0, groups[0])))
+    effect = signed(explanation.interactions[0, groups[0]])
+    return f"{text} The strongest effect of two or three together: {who} ({effect})."
 
 
 def join(texts: list[str]) -> str:

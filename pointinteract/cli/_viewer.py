@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pointinteract.cli._figures import read_asset, region_shares
+from pointinteract.cli._figures import read_asset, region_shares, small_groups
 from pointinteract.cli._verdict import signed
 from pointinteract.explanation import Explanation
 from pointinteract.games.coalitions import coalition_members
@@ -42,12 +42,12 @@ def viewer_cloud(explanation: Explanation, cloud: int, name: str, *, up: str) ->
         "shares": np.round(shares / largest, 3).tolist(),
         "effects": [
             {
-                "who": describe_members(explanation, cloud, int(coalition)),
+                "who": describe_members(explanation, cloud, coalition),
                 "text": signed(explanation.interactions[cloud, coalition]),
                 "positive": bool(explanation.interactions[cloud, coalition] >= 0),
-                "members": list(coalition_members(int(coalition))),
+                "members": list(coalition_members(coalition)),
             }
-            for coalition in explanation.strongest(cloud, N_EFFECTS)
+            for coalition in small_groups(explanation, cloud, N_EFFECTS)
         ],
     }
 
@@ -55,11 +55,7 @@ def viewer_cloud(explanation: Explanation, cloud: int, name: str, *, up: str) ->
 def describe_members(explanation: Explanation, cloud: int, coalition: int) -> str:
     """Which regions act together, in words."""
     names = explanation.names_of(cloud, coalition)
-    if len(names) == 1:
-        return f"{names[0]} alone"
-    if len(names) > 4:
-        return f"{len(names)} regions together"
-    return f"{' + '.join(names)} together"
+    return f"{' + '.join(names)} {'alone' if len(names) == 1 else 'together'}"
 
 
 def viewer_html(clouds: Sequence[dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from sklearn.utils import Bunch
 from pointinteract.datasets import _furniture, _household, _vehicles
 from pointinteract.datasets._base import make_bunch, unit_sphere
 from pointinteract.datasets._bodies import PART_NAMES, Body, Draw, assemble
-from pointinteract.datasets._surfaces import Surfaces, sample_surfaces
+from pointinteract.datasets._surfaces import Surfaces, sample_surfaces, without_backs
 from pointinteract.utils._params import check_int, check_real
 from pointinteract.utils._random import draw_seed
 
@@ -74,17 +74,14 @@ def make_shapes(
     shapes : :class:`~sklearn.utils.Bunch`
         With the fields
 
-        data : ndarray of shape (n_clouds, n_points, 3), float32
-        target : ndarray of shape (n_clouds,), int64
-        target_names : list of str
-        parts : ndarray of shape (n_clouds, n_points), int64
-            Part of each point, an index into `part_names`, which all classes share.
-        part_names : list of str
-        normals : ndarray of shape (n_clouds, n_points, 3), float32
-            Unit normals; those of solid parts point outwards.
-        captions : list of str
-            A description of each object's style.
-        DESCR : str
+        * ``data``, float32 of shape (n_clouds, n_points, 3);
+        * ``target``, int64 of shape (n_clouds,), an index into ``target_names``, list of str;
+        * ``parts``, int64 of shape (n_clouds, n_points): part of each point, an index into
+          ``part_names``, list of str, which all classes share;
+        * ``normals``, float32 of shape (n_clouds, n_points, 3): unit normals; those of solid
+          parts point outwards;
+        * ``captions``, list of str: a description of each object's style;
+        * ``DESCR``, str.
 
     Examples
     --------
@@ -164,19 +161,27 @@ def draw_labels(n_clouds: int, n_classes: int, seed: int) -> np.ndarray:
 
 
 def sample_objects(
-    names: Sequence[str], n_points: int, seed: int, *, multiple: int = 1
+    names: Sequence[str],
+    n_points: int,
+    seed: int,
+    *,
+    multiple: int = 1,
+    views: np.ndarray | None = None,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, Surfaces, np.ndarray, list[str]]]:
     """Build objects of the named classes and draw their points, some objects at a time.
 
     Yields the slice of objects, their points and normals, the table of their surfaces, the row
     of that table each point lies on, and the captions. The number of objects at a time is a
-    multiple of `multiple`.
+    multiple of `multiple`. With `views` (n_objects, 3), flat sides of solids that are turned
+    away from these directions get no points.
     """
     styles, points = stream(seed, STYLES), stream(seed, POINTS)
     size = max(1, CHUNK_POINTS // n_points // multiple) * multiple
     for start in range(0, len(names), size):
         rows = slice(start, min(start + size, len(names)))
         surfaces, captions = build_objects(names[rows], styles)
+        if views is not None:
+            surfaces = without_backs(surfaces, views[rows])
         uniforms = points.random((rows.stop - start, 4, n_points), dtype=np.float32)
         uniforms = np.ascontiguousarray(uniforms.transpose(1, 0, 2))
         chosen = sample_surfaces(surfaces, uniforms, [seed, REPLACED, start])

@@ -52,14 +52,12 @@ def load_cloud_dataset(
     clouds : :class:`~sklearn.utils.Bunch`
         With the fields
 
-        data : ndarray of shape (n_clouds, n_points, 3), or list of ndarray
-            float32; a list if the clouds differ in their number of points.
-        target : ndarray of shape (n_clouds,), int64
-        target_names : list of str
-        split : ndarray of str of shape (n_clouds,), or None
-        DESCR : str
-
-        and ``normals`` (like data), ``fold`` and ``object_id`` where the file has them.
+        * ``data``, float32 of shape (n_clouds, n_points, 3), or a list of such arrays
+          (n_points_i, 3) if the clouds differ in their number of points;
+        * ``target``, int64 of shape (n_clouds,), an index into ``target_names``, list of str;
+        * ``split``, array of str of shape (n_clouds,), or None;
+        * ``normals`` (like ``data``), ``fold`` and ``object_id`` where the file has them;
+        * ``DESCR``, str.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from pointinteract.utils._params import check_int, check_real
 from pointinteract.utils._random import draw_seed
 
 SCAN_YAW, SCAN_SCENE, SCAN_NOISE, SCAN_CHOICE, SCAN_ORDER, SCAN_GROUND = range(6)
-DENSE_POINTS = 4096  # candidates per object; few of them see the sensor
+DENSE_POINTS = 2560  # candidates per object; few of them see the sensor
 GROUND_POINTS = 384
 PIXELS = 56
 REACH = 1.9  # half the width of the picture, in radii of the object
@@ -74,7 +74,8 @@ def make_scans(
     random_yaw : bool, default=True
         Turn every object about the vertical axis by a random angle.
     normalize : bool, default=True
-        Move the mean of every scan to 0 and its farthest point to norm 1, clutter included.
+        Move the mean of every scan to 0 and its farthest point to norm 1, clutter included. If
+        not, the middle of the whole object's box lies at 0 and its farthest point at norm 1.
     random_state : int, RandomState instance or None, default=None
         The same integer gives the same bytes.
     return_X_y : bool, default=False
@@ -109,30 +110,35 @@ def make_scans(
     # Objects come in pairs, of which each is the other's neighbour.
     n_made = n_clouds + n_clouds % 2
     target = draw_labels(n_made, len(names), seed)
-    dense = max(DENSE_POINTS, 4 * (n_points or 0))
-    dense = min(dense, CHUNK_POINTS // 2)
+    dense = min(max(DENSE_POINTS, 5 * (n_points or 0) // 2), CHUNK_POINTS // 2)
+    # One stream per purpose, scan by scan, so that a shorter run gives the same scans.
+    numbers = stream(seed, SCAN_SCENE).random((n_made, 10), dtype=np.float32)
+    views = _draw_views(numbers)
+    yaw = np.zeros(n_made)
+    if random_yaw:
+        yaw = stream(seed, SCAN_YAW).uniform(0, 2 * np.pi, n_made)
 
     scans: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    viewpoints, captions = np.empty((n_made, 3), dtype=np.float32), []
+    captions: list[str] = []
     for rows, points, normals, surfaces, index, texts in sample_objects(
-        [names[label] for label in target], dense, seed, multiple=2
-    ):
+        [names[label] for label in target], dense, seed, multiple=2,
+        views=turn_yaw(views[:, None], -yaw)[:, 0],
+    ):  # fmt: skip
         captions += texts
+        points, normals = turn_yaw(_centered(points), yaw[rows]), turn_yaw(normals, yaw[rows])
         words = [seed, rows.start]
-        points = unit_sphere(points)
-        if random_yaw:
-            angles = stream(*words, SCAN_YAW).uniform(0, 2 * np.pi, len(points))
-            points, normals = turn_yaw(points, angles), turn_yaw(normals, angles)
-        scene = _build_scene(points, normals, surfaces.part[index], surfaces.solid[index], words,
-                             occlusion)  # fmt: skip
-        viewpoints[rows] = scene["view"]
+        scene = _build_scene(points, normals, surfaces.part[index], surfaces.solid[index],
+                             views[rows], numbers[rows], words, occlusion)  # fmt: skip
         scans += _scan(scene, words, n_points, noise=noise, clutter=clutter, uneven=uneven)
     clouds, directions, labels = ([scan[i] for scan in scans[:n_clouds]] for i in range(3))
-    if normalize:
-        clouds = [unit_sphere(cloud) for cloud in clouds]
     ragged = n_points is None
+    data: np.ndarray | list[np.ndarray]
+    if ragged:
+        data = [unit_sphere(cloud) for cloud in clouds] if normalize else clouds
+    else:
+        data = unit_sphere(np.stack(clouds)) if normalize else np.stack(clouds)
     return make_bunch(
-        clouds if ragged else np.stack(clouds),
+        data,
         target[:n_clouds],
         names,
         description=DESCRIPTION.format(n_clouds=n_clouds, n_classes=len(names)),
@@ -141,20 +147,45 @@ def make_scans(
             "part_names": list(PART_NAMES),
             "normals": directions if ragged else np.stack(directions),
             "captions": captions[:n_clouds],
-            "viewpoints": viewpoints[:n_clouds],
+            "viewpoints": views[:n_clouds],
         },
         return_X_y=return_X_y,
     )
 
 
-def _build_scene(points, normals, parts, solid, words, occlusion) -> dict[str, np.ndarray]:
-    """Object, ground and neighbour of each scan side by side, with the direction of view."""
-    n_clouds = len(points)
-    # One stream per purpose, scan by scan, so that a shorter run gives the same scans.
-    u = stream(*words, SCAN_SCENE).random((n_clouds, 10), dtype=np.float32)
-    azimuth, height = 2 * np.pi * u[:, 0], np.radians(5 + 35 * u[:, 1])
+def _draw_views(numbers: np.ndarray) -> np.ndarray:
+    """Unit vectors (n_clouds, 3) towards sensors 5 to 40 degrees above the horizon."""
+    azimuth, height = 2 * np.pi * numbers[:, 0], np.radians(5 + 35 * numbers[:, 1])
     flat = np.cos(height)
     view = np.stack([np.cos(azimuth) * flat, np.sin(azimuth) * flat, np.sin(height)], axis=1)
+    return view.astype(np.float32)
+
+
+def _centered(points: np.ndarray) -> np.ndarray:
+    """Move the middle of every object's box to 0 and its farthest point to norm 1.
+
+    The mean would lean towards the sensor, since backs have no points.
+    """
+    columns = np.ascontiguousarray(np.moveaxis(points, 2, 0))  # searched much faster
+    middle = 0.5 * (columns.min(axis=2) + columns.max(axis=2))
+    points = points - middle.T[:, None]
+    radius = np.sqrt(np.einsum("bnc,bnc->bn", points, points).max(axis=1))
+    points /= radius[:, None, None]
+    return points
+
+
+def _along(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Dot products of (B, N, 3) with one direction each, (B, 3)."""
+    x, y, z = direction.T[:, :, None]
+    return vectors[..., 0] * x + vectors[..., 1] * y + vectors[..., 2] * z
+
+
+def _build_scene(
+    points, normals, parts, solid, view, u, words, occlusion
+) -> dict[str, np.ndarray]:
+    """Object, ground and neighbour of each scan side by side, with the direction of view."""
+    n_clouds = len(points)
+    azimuth = np.arctan2(view[:, 1], view[:, 0])
     floor = points[..., 2].min(axis=1)
 
     # The neighbour stands in front of the object and to one side, or beside it.
@@ -164,7 +195,9 @@ def _build_scene(points, normals, parts, solid, words, occlusion) -> dict[str, n
     size = (np.where(in_front, 0.7, 0.45) + 0.35 * u[:, 5]).astype(np.float32)
     partner = np.arange(n_clouds) ^ 1
     few = points.shape[1] // 2
-    other = points[partner, :few] * size[:, None, None]
+    # It turns the side to this sensor that it turns to its own.
+    other = turn_yaw(points[partner, :few] * size[:, None, None], azimuth - azimuth[partner])
+    facing = turn_yaw(normals[partner, :few], azimuth - azimuth[partner])
     place = np.stack([away * np.cos(azimuth + turn), away * np.sin(azimuth + turn)], axis=1)
     other[..., :2] += place[:, None]
     other[..., 2] += (floor - other[..., 2].min(axis=1))[:, None]
@@ -178,12 +211,12 @@ def _build_scene(points, normals, parts, solid, words, occlusion) -> dict[str, n
     stray = np.full((n_clouds, few + GROUND_POINTS), PART_INDEX["clutter"])
     return {
         "points": np.concatenate([points, other, ground], axis=1),
-        "normals": np.concatenate([normals, normals[partner, :few], up], axis=1),
+        "normals": np.concatenate([normals, facing, up], axis=1),
         "parts": np.concatenate([parts, stray], axis=1),
         "solid": np.concatenate(
             [solid, solid[partner, :few], np.ones((n_clouds, GROUND_POINTS), bool)], axis=1
         ),
-        "view": view.astype(np.float32),
+        "view": view,
         "side": u[:, 6:9] - 0.5,
         "share": u[:, 9],
     }
@@ -193,27 +226,28 @@ def _scan(scene, words, n_points, *, noise, clutter, uneven):
     """What the sensor keeps of each scene: points, normals and parts of every scan."""
     points, normals, view = scene["points"], scene["normals"], scene["view"]
     n_clouds, n_rows = points.shape[:2]
-    facing = np.einsum("bnc,bc->bn", normals, view)
-    visible = _unhidden(points, view, facing) & ~(scene["solid"] & (facing < 0))
+    facing = _along(normals, view)
+    visible = _unhidden(points, view, facing, ~(scene["solid"] & (facing < 0)))
     stray = scene["parts"] == PART_INDEX["clutter"]
     # Only what lies close to the object gets into its cut-out.
     visible &= ~stray | (np.einsum("bnc,bnc->bn", points, points) < CUT_OUT**2)
 
     # Weighted choice without replacement: keep the smallest exponential waiting times.
     waiting = stream(*words, SCAN_CHOICE).standard_exponential((n_clouds, n_rows), np.float32)
-    cloud, row = np.nonzero(visible)
-    slope = np.einsum("mc,mc->m", points[cloud, row], scene["side"][cloud])
-    slant = np.maximum(np.abs(facing[cloud, row]), 0.02)
-    waiting[cloud, row] /= slant ** (0.8 * uneven) * np.exp(2 * uneven * slope)
+    seen = np.flatnonzero(visible)
+    slant = np.maximum(np.abs(facing.ravel()[seen]), 0.02)
+    slope = _along(points, scene["side"]).ravel()[seen]
+    waiting.ravel()[seen] /= slant ** np.float32(0.8 * uneven) * np.exp(2 * uneven * slope)
 
     n_most = n_points or n_rows
-    mixing = stream(*words, SCAN_ORDER).random((n_clouds, n_most), dtype=np.float32)
+    mixing = np.tile(np.arange(n_most), (n_clouds, 1))
+    mixing = stream(*words, SCAN_ORDER).permuted(mixing, axis=1)
     error = stream(*words, SCAN_NOISE).standard_normal((n_clouds, n_most), dtype=np.float32)
     scans = []
     for i in range(n_clouds):
         share = clutter * scene["share"][i]
         chosen = _choose(waiting[i], visible[i], stray[i], n_points, share)
-        chosen = chosen[np.argsort(mixing[i, : len(chosen)], kind="stable")]
+        chosen = chosen[mixing[i][mixing[i] < len(chosen)]]
         moved = points[i, chosen] + noise * error[i, : len(chosen), None] * view[i]
         scans.append((moved, normals[i, chosen], scene["parts"][i, chosen]))
     return scans
@@ -225,32 +259,44 @@ def _choose(waiting, visible, stray, n_points, share) -> np.ndarray:
     if len(own) < MIN_VISIBLE:
         # Hardly anything is left to see; some hidden points must stand for the object.
         own = np.concatenate([own, np.flatnonzero(~visible & ~stray)])[:MIN_VISIBLE]
-    own = own[np.argsort(waiting[own], kind="stable")]
     alien = np.flatnonzero(visible & stray)
-    alien = alien[np.argsort(waiting[alien], kind="stable")]
     if n_points is None:
-        own = own[: max(len(own) // 2, MIN_VISIBLE)]
-        return np.concatenate([own, alien[: int(share * len(own) / (1 - share))]])
-    alien = alien[: int(share * n_points)]
-    return np.concatenate([np.resize(own, n_points - len(alien)), alien])
+        own = _first(own, waiting, max(len(own) // 2, MIN_VISIBLE))
+        return np.concatenate([own, _first(alien, waiting, int(share * len(own) / (1 - share)))])
+    alien = _first(alien, waiting, int(share * n_points))
+    n_own = n_points - len(alien)
+    return np.concatenate([np.resize(_first(own, waiting, n_own), n_own), alien])
 
 
-def _unhidden(points: np.ndarray, view: np.ndarray, facing: np.ndarray) -> np.ndarray:
-    """Whether each point is the nearest of its pixel, up to the depth a surface spans there."""
+def _first(rows: np.ndarray, waiting: np.ndarray, count: int) -> np.ndarray:
+    """The `count` of the rows that waited least, or all of them, in no particular order."""
+    if count >= len(rows):
+        return rows
+    return rows[np.sort(np.argpartition(waiting[rows], count)[:count])]
+
+
+def _unhidden(
+    points: np.ndarray, view: np.ndarray, facing: np.ndarray, candidate: np.ndarray
+) -> np.ndarray:
+    """Which candidates are the nearest of their pixel, up to the depth a surface spans there."""
     n_clouds, n_points = points.shape[:2]
     right = np.stack([-view[:, 1], view[:, 0], np.zeros(n_clouds, np.float32)], axis=1)
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     above = np.cross(view, right)
-    x = np.einsum("bnc,bc->bn", points, right)
-    y = np.einsum("bnc,bc->bn", points, above)
-    near = np.einsum("bnc,bc->bn", points, view)
-    scale = PIXELS / (2 * REACH)
-    column = np.clip((x + REACH) * scale, 0, PIXELS - 1).astype(np.int64)
-    row = np.clip((y + REACH) * scale, 0, PIXELS - 1).astype(np.int64)
-    pixel = (np.arange(n_clouds)[:, None] * PIXELS + row) * PIXELS + column
+    scale = np.float32(PIXELS / (2 * REACH))
+    near = _along(points, view)
+    column, row = (
+        np.clip((_along(points, axis) + REACH) * scale, 0, PIXELS - 1).astype(np.int32)
+        for axis in (right, above)
+    )
+    pixel = (np.arange(n_clouds, dtype=np.int32)[:, None] * PIXELS + row) * PIXELS + column
+    seen = np.flatnonzero(candidate)
+    pixel, near = pixel.ravel()[seen], near.ravel()[seen]
     nearest = np.full(n_clouds * PIXELS * PIXELS, -np.inf, dtype=np.float32)
-    np.maximum.at(nearest, pixel.ravel(), near.ravel())
+    np.maximum.at(nearest, pixel, near)
     # A surface seen at a slant spans more depth within one pixel.
-    slant = np.clip(np.abs(facing), 0.25, 1.0)
+    slant = np.clip(np.abs(facing.ravel()[seen]), 0.25, 1.0)
     span = DEPTH_STEP * np.sqrt(1 - slant * slant) / slant + 0.5 * DEPTH_STEP
-    return near >= nearest[pixel] - span
+    visible = np.zeros(n_clouds * n_points, dtype=bool)
+    visible[seen] = near >= nearest[pixel] - span
+    return visible.reshape(n_clouds, n_points)

@@ -6,7 +6,7 @@ profiles), balls and tori. Points of all objects are drawn kind by kind, never o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,6 +108,16 @@ def sample_surfaces(surfaces: Surfaces, uniforms: np.ndarray, seed: list[int]):
                 again = again[more[2] > new[2]]
         points[where], normals[where] = point.T, normal.T
     return points.reshape(*shape, 3), normals.reshape(*shape, 3), rows.reshape(shape)
+
+
+def without_backs(surfaces: Surfaces, views: np.ndarray) -> Surfaces:
+    """Give no area to flat sides of solids that face away from a view of their object, (B, 3)."""
+    facing = np.einsum("cn,nc->n", surfaces.columns[12:15], views[surfaces.owner])
+    back = (surfaces.kind == PATCH) & surfaces.solid & (facing < 0)
+    area = np.where(back, 0.0, surfaces.area)
+    # Something must be left to draw from, even of an object that shows only its back.
+    left = np.bincount(surfaces.owner, weights=area)[surfaces.owner] > 0
+    return replace(surfaces, area=np.where(left, area, surfaces.area))
 
 
 def _pick_rows(surfaces: Surfaces, uniform: np.ndarray) -> np.ndarray:

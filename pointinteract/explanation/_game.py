@@ -151,5 +151,8 @@ def _check_cloud(cloud: np.ndarray, number: int) -> np.ndarray:
         )
     if not np.isfinite(cloud).all():
         n_bad = int((~np.isfinite(cloud)).any(axis=1).sum())
-        raise CloudError(f"cloud {number} has NaN or infinity in {n_bad} of {len(cloud)} points.")
+        raise CloudError(
+            f"cloud {number} has NaN or infinity in {n_bad} of {len(cloud)} points. Remove those "
+            "points first."
+        )
     return cloud

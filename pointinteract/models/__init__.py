@@ -13,6 +13,9 @@ It says by ``permutation_invariant`` whether the order of the points is irreleva
 to exact ties between distances). It may offer ``auxiliary_loss()``: a scalar that training
 adds to its loss, from the last forward pass in training mode (PointNet's regularizer).
 Checkpoints of the original systems come and go by `load_official` and `to_official`.
+
+Frozen encoders of pictures, texts and clouds, from which pre-training learns, are in
+`pointinteract.models.teachers`.
 """
 
 from pointinteract.models._official import list_official, load_official, to_official
@@ -21,17 +24,21 @@ from pointinteract.models.dgcnn import DGCNN
 from pointinteract.models.pointnet import PointNet, PointNetBasic
 from pointinteract.models.recon import ReCon
 from pointinteract.models.recon_pretraining import ReConPretraining
+from pointinteract.models.teachers import DepthDescriptorTeacher, TextEncoder, resolve_teacher
 
 __all__ = [
     "DGCNN",
+    "DepthDescriptorTeacher",
     "PointNet",
     "PointNetBasic",
     "ReCon",
     "ReConPretraining",
+    "TextEncoder",
     "create_model",
     "list_models",
     "list_official",
     "load_official",
     "register_model",
+    "resolve_teacher",
     "to_official",
 ]

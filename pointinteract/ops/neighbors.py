@@ -136,14 +136,12 @@ def ball_query(query: Tensor, points: Tensor, radius: float, k: int) -> Tensor:
 
 def _nearest(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Indices and values of the k smallest of the last axis, ties to the smallest index."""
-    # One spare, so that a tie across the boundary shows; ties are rare, so the packed keys that
-    # settle them are only built where one exists.
-    spare = min(k + 1, distance.shape[-1])
-    values, index = distance.topk(spare, dim=-1, largest=False, sorted=True)
-    if bool((values[..., 1:] == values[..., :-1]).any()):
-        bits = distance.float().view(torch.int32).long()  # order-preserving: never negative
-        place = torch.arange(distance.shape[-1], device=distance.device)
-        key = (bits << 32) | place
-        index = key.topk(k, dim=-1, largest=False, sorted=True).values & 0xFFFFFFFF
-        return index, distance.gather(-1, index)
-    return index[..., :k], values[..., :k]
+    if distance.dtype != torch.float32:
+        values, index = distance.sort(dim=-1, stable=True)
+        return index[..., :k], values[..., :k]
+    # The bits of a float that is not negative order like the float. With the index below them
+    # no two keys are equal, so the choice is unique; selecting whole numbers is also faster.
+    place = torch.arange(distance.shape[-1], device=distance.device)
+    key = (distance.view(torch.int32).long() << 32) | place
+    index = key.topk(k, dim=-1, largest=False, sorted=True).values & 0xFFFFFFFF
+    return index, distance.gather(-1, index)

@@ -19,7 +19,7 @@ class CloudPretrainer(TrainedEstimator):
     A method overrides ``_settle`` and ``_build_module`` (the untrained network, from fitted
     attributes), ``_make_targets`` (whatever the loss compares with, once a fit),
     ``_compute_loss`` (one batch), ``_features`` (points to the vector that ``transform``
-    returns) and ``_count_features``; it may extend ``_check_params``.
+    returns) and ``_count_features``; it may extend ``_check_params`` and ``_check_lesson``.
     """
 
     def _fit(self, X: Any, y: Any, sources: dict[str, Any]) -> "CloudPretrainer":
@@ -29,6 +29,7 @@ class CloudPretrainer(TrainedEstimator):
             clouds = self._normalized(self._validate_clouds(X, reset=True))
             self._start(clouds, sources)
             stored = store_clouds(clouds, self.n_points)
+            self._check_lesson(stored)
             targets = self._make_targets(clouds, sources)
             self._train(stored, targets, n_epochs=self.max_epochs, X=X, y=y)
         return self
@@ -44,6 +45,7 @@ class CloudPretrainer(TrainedEstimator):
             else:
                 self._start(clouds, sources)
             stored = store_clouds(clouds, self.n_points)
+            self._check_lesson(stored)
             targets = self._make_targets(clouds, sources)
             self._train(stored, targets, n_epochs=1, X=X, y=y)
         return self
@@ -62,6 +64,9 @@ class CloudPretrainer(TrainedEstimator):
         check_is_fitted(self, "module_")
         clouds = self._prepare(self._validate_clouds(X, reset=False))
         return self._infer(clouds, self._features)
+
+    def _check_lesson(self, stored: Tensor) -> None:
+        """Warn if nothing can be learned from these clouds (n_clouds, P, C)."""
 
     def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> Any:
         raise NotImplementedError

@@ -1,26 +1,28 @@
 """ReCon as an estimator: contrast with reconstruct, with or without labels of any kind."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
-from pointinteract.losses import patch_chamfer_loss, self_contrast_loss
+from pointinteract.exceptions import PointInteractWarning
+from pointinteract.losses import patch_chamfer_loss
 from pointinteract.models.recon import recon_sizes
 from pointinteract.models.recon_pretraining import ReConOutput, ReConPretraining
 from pointinteract.models.teachers import Teacher, resolve_teacher
-from pointinteract.nn.patches import split_by_mask
+from pointinteract.nn.patches import n_masked_patches, split_by_mask
 from pointinteract.ops import gather
 from pointinteract.pretraining._base import CloudPretrainer
+from pointinteract.pretraining._recon_losses import recon_losses
 from pointinteract.utils._params import check_int, check_option, check_real
 from pointinteract.utils._random import draw_seed, make_generator
 
-__all__ = ["ReConPretrainer", "recon_losses"]
+__all__ = ["ReConPretrainer"]
 
 
 class ReConPretrainer(CloudPretrainer):
@@ -302,6 +304,18 @@ class ReConPretrainer(CloudPretrainer):
                 found[modality] = torch.as_tensor(features, dtype=torch.float32)
         return found
 
+    def _check_lesson(self, stored: Tensor) -> None:
+        n_points = min(stored.shape[1], self.n_points or stored.shape[1])
+        n_groups = min(self.architecture_["n_groups"], n_points)
+        if n_masked_patches(n_groups, self.mask_ratio) == 0:
+            warnings.warn(
+                f"nothing to reconstruct: clouds of {n_points} points in {n_groups} patches have "
+                f"none to hide at mask_ratio={self.mask_ratio}. Give clouds of more points, more "
+                "n_groups or a higher mask_ratio.",
+                PointInteractWarning,
+                stacklevel=4,  # past _fit and fit, where the user called
+            )
+
     def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> dict[str, Any]:
         # A fresh fit has asked the teachers already, to learn the width of their features.
         targets = self.__dict__.pop("_features_of_teachers", None)
@@ -347,49 +361,3 @@ def _lesson(teacher: Teacher, clouds: Clouds, source: Any) -> Any:
             f"fit(X, {teacher.takes}=...)."
         )
     return source
-
-
-def recon_losses(
-    out: ReConOutput,
-    *,
-    reconstruction_loss: str = "cdl2",
-    image_features: Tensor | None = None,
-    text_features: Tensor | None = None,
-    groups: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The terms of ReCon's loss, whose plain sum is minimised.
-
-    Parameters
-    ----------
-    out : ReConOutput
-    reconstruction_loss : {"cdl2", "cdl1"}, default="cdl2"
-    image_features, text_features : Tensor of shape (B, D), optional
-        Features of the frozen teachers.
-    groups : int Tensor of shape (B,), optional
-        Equal numbers make positives of the self-contrast.
-
-    Returns
-    -------
-    losses : dict of str to Tensor of shape ()
-        ``"reconstruction"`` (Chamfer), ``"image"`` and ``"text"`` (smooth L1 to the teachers),
-        ``"contrast"``; only those whose branch the network has.
-    """
-    if out.mask.any():
-        rebuilt = patch_chamfer_loss(out.rebuilt, out.target, kind=reconstruction_loss)
-    else:  # clouds of a single patch: nothing to hide, nothing to rebuild
-        rebuilt = out.tokens.sum() * 0.0
-    losses = {"reconstruction": rebuilt}
-    if out.image is not None:
-        features = _need("image_features", image_features)
-        losses["image"] = F.smooth_l1_loss(out.image, features)
-    if out.text is not None:
-        losses["text"] = F.smooth_l1_loss(out.text, _need("text_features", text_features))
-    if out.contrast is not None:
-        losses["contrast"] = self_contrast_loss(out.contrast, _need("groups", groups))
-    return losses
-
-
-def _need(name: str, value: Tensor | None) -> Tensor:
-    if value is None:
-        raise ValueError(f"the network has a branch that needs {name}, and they are None.")
-    return value

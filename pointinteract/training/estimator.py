@@ -61,7 +61,8 @@ class TrainedEstimator(
     def _undone_on_error(self) -> Iterator[None]:
         """Put all attributes back as they were if a fit fails, so that none is half done.
 
-        An interruption of the training is no failure: what was reached is kept.
+        An interruption of the training is no failure: what was reached is kept. Where a fit goes
+        on from an earlier one, steps taken before the failure stay in its weights.
         """
         before = dict(self.__dict__)
         try:

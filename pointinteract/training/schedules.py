@@ -34,10 +34,11 @@ def step_schedule(progress: float, base: float, *, warmup: float) -> float:
     the published rule it moves at every step and wastes none at the minimum, which counts when
     there are twenty epochs and not three hundred.
     """
+    minimum = min(MINIMUM_RATE, base)  # whoever asks for less gets less
     if progress < warmup:
-        return max(MINIMUM_RATE, base * progress / warmup)
+        return max(minimum, base * progress / warmup)
     rest = min((progress - warmup) / max(1.0 - warmup, 1e-9), 1.0)
-    return MINIMUM_RATE + 0.5 * (base - MINIMUM_RATE) * (1 + math.cos(math.pi * rest))
+    return minimum + 0.5 * (base - minimum) * (1 + math.cos(math.pi * rest))
 
 
 def parameter_groups(
