@@ -24,6 +24,8 @@ from pointinteract import InteractionExplainer, PointClassifier, ReConPretrainer
 from pointinteract.datasets import load_cloud_dataset
 from pointinteract.models.teachers import DepthDescriptorTeacher
 
+# Within the training split (2000 clouds, 3 folds), letting the image loss reach the patch tokens
+# learned much faster than the published stop-gradient: 0.946 against 0.866 after 15 epochs.
 PRETRAINING = dict(
     size="nano",
     augmentation=None,
@@ -80,9 +82,9 @@ def main() -> None:
 
     print("\nTrained with all labels")
     pointnet = PointClassifier(
-        "pointnet", **SCRATCH, max_epochs=arguments.pointnet_epochs, random_state=arguments.seed
+        "pointnet_basic", **SCRATCH, max_epochs=arguments.pointnet_epochs, random_state=arguments.seed
     ).fit(X, y)
-    report("(c) PointNet from scratch", pointnet.predict(X_test), y_test)
+    report("(c) PointNet (without transform nets) from scratch", pointnet.predict(X_test), y_test)
     watch.lap(f"PointNet, {arguments.pointnet_epochs} epochs")
     arms: dict[str, list[PointClassifier]] = {"pre-trained": [], "scratch": []}
     for seed in range(arguments.seed, arguments.seed + arguments.n_seeds):
@@ -207,12 +209,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="labelled npz with an official split")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--epochs", type=int, default=45, help="of pre-training")
-    parser.add_argument("--pointnet-epochs", type=int, default=6)
-    parser.add_argument("--tune-epochs", type=int, default=6)
-    parser.add_argument("--n-seeds", type=int, default=3, help="classifiers a arm")
+    parser.add_argument("--epochs", type=int, default=40, help="of pre-training")
+    parser.add_argument("--pointnet-epochs", type=int, default=12)
+    parser.add_argument("--tune-epochs", type=int, default=4)
+    parser.add_argument("--n-seeds", type=int, default=3, help="classifiers of each arm")
     parser.add_argument("--n-explained", type=int, default=100, help="test clouds explained")
-    parser.add_argument("--n-regions", type=int, default=10)
+    parser.add_argument("--n-regions", type=int, default=8)
     parser.add_argument("--max-clouds", type=int, default=0, help="for a quick look: fewer clouds")
     return parser.parse_args()
 

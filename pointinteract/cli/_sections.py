@@ -222,9 +222,9 @@ def why_this_answer(
             "−2.3 a tenth. Blue speaks for the class, orange against it, gray takes no part. "
             "What a region adds up to is what it does alone plus its part of every group (split "
             "evenly). Groups are shown up to three regions. Larger groups have effects too, "
-            f"here of up to {largest_effect(explanation)} in size, but of both signs: they "
-            "largely cancel, and few of them return with other points of the same object (see "
-            "the next section). The clouds are the first of a random draw, not chosen for beauty."
+            f"here of up to {largest_effect(explanation)} in size, but so many, and of both "
+            "signs, that nobody can read them one by one. The next section adds them up. The "
+            "clouds are the first of a random draw, not chosen for beauty."
         ),
     ]
     if not chosen:
@@ -298,7 +298,8 @@ from pointinteract.datasets import make_shapes   # or load_cloud_dataset("clouds
 
 X, y = make_shapes(return_X_y=True, random_state=0)
 pre = ReConPretrainer(size="nano", max_epochs={n_epochs},
-                      image_teacher="depth_descriptor", random_state=0).fit(X)
+                      image_teacher="depth_descriptor", stop_gradient=False,
+                      augmentation=None, random_state=0).fit(X)
 svm = make_pipeline(StandardScaler(), LinearSVC()).fit(pre.transform(X), y)
 clf = PointClassifier(pretrained=pre, random_state=0).fit(X[:200], y[:200])
 explanation = InteractionExplainer(n_regions={n_regions}).explain(clf, X[:4], y[:4])

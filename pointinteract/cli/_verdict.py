@@ -4,8 +4,11 @@ import numpy as np
 
 from pointinteract.cli._figures import region_shares, small_groups
 from pointinteract.explanation import Explanation
+from pointinteract.games.orders import order_range
 
 Z_95 = 1.959964
+# Log-odds that would be written as 0.0.
+LITTLE = 0.05
 
 
 def paired_difference(
@@ -62,7 +65,7 @@ def most_confused(labels: np.ndarray, answers: np.ndarray) -> str:
 def compare_orders(first: Explanation, second: Explanation) -> str:
     """How much of the strength lies in high orders, for both networks."""
     frame = first.compare(second)
-    high = round(0.7 * first.n_regions)
+    high = order_range(first.n_regions, "high")[0]
     a, b = first.kappa_high(), second.kappa_high()
     n_clear = int(((frame["low"] > 0) | (frame["high"] < 0)).sum())
     return (
@@ -77,8 +80,8 @@ def describe_answer(explanation: Explanation) -> str:
     shares = region_shares(explanation, 0)
     order = np.argsort(-np.abs(shares), kind="stable")
     names = [explanation.names_of(0, 1 << int(region))[0] for region in range(len(shares))]
-    speak_for = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] > 0][:3]
-    against = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] < 0][:2]
+    speak_for = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] > LITTLE][:3]
+    against = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] < -LITTLE][:2]
     target = explanation.class_name(explanation.targets[0])
     text = f"Log-odds of {target}: {signed(explanation.values[0, -1])}. "
     text += f"For it speak most {join(speak_for)}" if speak_for else "Nothing speaks for it"
