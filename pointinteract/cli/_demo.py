@@ -90,6 +90,7 @@ def run_demo(args: Namespace, console: Console) -> int:
         f" {option}"
         for option, given in (
             (f"--data {args.data}", args.data), ("--quick", args.quick),
+            (f"--up {args.up}", args.up != "z"),
             (f"--random-state {args.random_state}", args.random_state != 0),
         )
         if given

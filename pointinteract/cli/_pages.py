@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pointinteract.cli._figures import draw_answer, draw_orders, drawing
 from pointinteract.cli._page import note, page, paragraph, picture, section
-from pointinteract.cli._verdict import describe_answer
+from pointinteract.cli._verdict import describe_answer, name_of
 from pointinteract.cli._viewer import viewer_cloud, viewer_html
 from pointinteract.explanation import Explanation
 from pointinteract.utils._archive import atomic_write
@@ -28,7 +28,7 @@ def write_explanation_page(
                 paragraph(describe_answer(one)),
                 picture(draw_answer(one, up=up), question),
             ]
-            name = f"{cloud + 1}: {one.class_name(one.targets[0])}"
+            name = f"{cloud + 1}: {name_of(one, 'targets')}"
             turnable.append(viewer_cloud(one, 0, name, up=up))
         curve = picture(
             draw_orders({"this model": explanation}, None, pyplot),
@@ -55,7 +55,6 @@ def write_explanation_page(
 
 def describe_cloud(one: Explanation, number: int) -> str:
     """Which class is explained, and whether the model named it."""
-    target = one.class_name(one.targets[0])
-    said = one.class_name(one.predicted[0])
-    true = "" if one.labels is None else f", and it is {one.class_name(one.labels[0])}"
+    target, said = name_of(one, "targets"), name_of(one, "predicted")
+    true = "" if one.labels is None else f", and it is {name_of(one, 'labels')}"
     return f"Cloud {number + 1}: what speaks for {target}? The model says {said}{true}."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pointinteract.cli import _sections as sections
+from pointinteract.cli import _sections_why as later
 from pointinteract.cli._figures import drawing
 from pointinteract.cli._page import page
 from pointinteract.utils._archive import atomic_write
@@ -20,10 +21,10 @@ CONTENTS = (
     ("unlabeled", "Learned without labels", sections.learned_without_labels),
     ("few", "Few labels", sections.few_labels),
     ("confusion", "Confusion", sections.confusion),
-    ("why", "Why this answer", sections.why_this_answer),
-    ("orders", "Strength by order", sections.strength_by_order),
-    ("yourself", "How to do this yourself", sections.do_it_yourself),
-    ("measured", "How it was measured", sections.how_it_was_measured),
+    ("why", "Why this answer", later.why_this_answer),
+    ("orders", "Strength by order", later.strength_by_order),
+    ("yourself", "How to do this yourself", later.do_it_yourself),
+    ("measured", "How it was measured", later.how_it_was_measured),
 )
 
 

@@ -82,7 +82,7 @@ def describe_answer(explanation: Explanation) -> str:
     names = [explanation.names_of(0, 1 << int(region))[0] for region in range(len(shares))]
     speak_for = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] > LITTLE][:3]
     against = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] < -LITTLE][:2]
-    target = explanation.class_name(explanation.targets[0])
+    target = name_of(explanation, "targets")
     text = f"Log-odds of {target}: {signed(explanation.values[0, -1])}. "
     text += f"For it speak most {join(speak_for)}" if speak_for else "Nothing speaks for it"
     text += f"; against it {join(against)}." if against else "; nothing speaks against it."
@@ -92,6 +92,12 @@ def describe_answer(explanation: Explanation) -> str:
     who = join(list(explanation.names_of(0, groups[0])))
     effect = signed(explanation.interactions[0, groups[0]])
     return f"{text} The strongest effect of two or three together: {who} ({effect})."
+
+
+def name_of(explanation: Explanation, which: str, cloud: int = 0) -> str:
+    """The class that is explained (``"targets"``), was named (``"predicted"``) or is true."""
+    columns = getattr(explanation, which)
+    return explanation.class_name(columns[cloud])
 
 
 def join(texts: list[str]) -> str:

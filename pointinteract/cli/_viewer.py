@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pointinteract.cli._figures import read_asset, region_shares, small_groups
-from pointinteract.cli._verdict import signed
+from pointinteract.cli._verdict import name_of, signed
 from pointinteract.explanation import Explanation
 from pointinteract.games.coalitions import coalition_members
 from pointinteract.plotting._cloud import region_colors
@@ -31,7 +31,7 @@ def viewer_cloud(explanation: Explanation, cloud: int, name: str, *, up: str) ->
     radius = float(np.linalg.norm(centered, axis=1).max()) or 1.0
     shares = region_shares(explanation, cloud)
     largest = float(np.abs(shares).max()) or 1.0
-    target = explanation.class_name(explanation.targets[cloud])
+    target = name_of(explanation, "targets", cloud)
     return {
         "name": name,
         "heading": f"Why {target}? The score of the whole cloud is "

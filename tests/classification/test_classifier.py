@@ -151,8 +151,7 @@ def test_starts_from_files_of_ours_and_of_the_original(easy, pretrainer, tmp_pat
 
     network = ReCon(width=64, depth=1, n_heads=1, n_groups=64, n_classes=4)
     torch.save({"base_model": to_official(network)}, tmp_path / "official.pth")
-    theirs = PointClassifier(pretrained=str(tmp_path / "official.pth"), **QUICK | {"max_epochs": 1})
-    theirs.fit(X[:4], y[:4])
+    theirs = PointClassifier(pretrained=str(tmp_path / "official.pth"), **QUICK).fit(X[:4], y[:4])
     assert theirs.module_.width == 64 and theirs.predict_logits(X[:4]).shape == (4, 2)
 
 

@@ -157,18 +157,21 @@ def test_same_seed_same_numbers(report, tmp_path):
 def test_demo_command_on_built_in_shapes(tmp_path, monkeypatch, capsys):
     from pointinteract.cli import _demo
 
+    # The page itself is looked at above; here only that the command comes to it.
     monkeypatch.setattr(_demo, "QUICK", TINY)
+    monkeypatch.setattr(_demo, "write_report", lambda path, result: path.write_text(
+        f"{result.command}, {result.settings.up} up, {result.data.part_names[0]}"
+    ))
     output = tmp_path / "report.html"
 
-    code = main(["demo", "--quick", "-o", str(output)])
+    code = main(["demo", "--quick", "--up", "y", "-o", str(output)])
 
     answer = capsys.readouterr()
     assert code == 0
     assert answer.out.splitlines()[-1] == f"Report: {output}"
+    assert "from scratch, 12 labels" in answer.out
     assert "[6/6]" in answer.err
-    text = output.read_text(encoding="utf-8")
-    assert "pointinteract demo --quick" in text
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert output.read_text() == "pointinteract demo --quick --up y, y up, seat"
 
 
 def labeled(counts, split=None):
