@@ -53,9 +53,9 @@ def main() -> None:
     print(f"{len(X)} training and {len(X_test)} test clouds of {X.shape[1]} points, "
           f"{len(clouds.target_names)} classes; seed {arguments.seed}, "
           f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("Every accuracy: overall, official test split, last epoch; the interval is Wilson's, 95 %.")
+    print("Every accuracy: overall, official test split, last epoch; interval: Wilson, 95 %.")
 
-    teacher = DepthDescriptorTeacher(n_components=128)
+    teacher = DepthDescriptorTeacher(n_components=128).fit(X)
     pre = ReConPretrainer(
         **PRETRAINING, image_teacher=teacher, max_epochs=arguments.epochs,
         random_state=arguments.seed,
@@ -82,9 +82,12 @@ def main() -> None:
 
     print("\nTrained with all labels")
     pointnet = PointClassifier(
-        "pointnet_basic", **SCRATCH, max_epochs=arguments.pointnet_epochs, random_state=arguments.seed
+        "pointnet_basic", **SCRATCH, max_epochs=arguments.pointnet_epochs,
+        random_state=arguments.seed,
     ).fit(X, y)
-    report("(c) PointNet (without transform nets) from scratch", pointnet.predict(X_test), y_test)
+    report(
+        "(c) PointNet without transform nets, from scratch", pointnet.predict(X_test), y_test
+    )
     watch.lap(f"PointNet, {arguments.pointnet_epochs} epochs")
     arms: dict[str, list[PointClassifier]] = {"pre-trained": [], "scratch": []}
     for seed in range(arguments.seed, arguments.seed + arguments.n_seeds):

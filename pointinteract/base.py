@@ -21,7 +21,7 @@ _RIGHT = (
 )
 
 
-def check_clouds(X: Any, *, name: str = "X") -> Clouds:
+def check_clouds(X: Any, *, name: str = "X", center: bool = False) -> Clouds:
     """Validate clouds and return them as float32.
 
     Parameters
@@ -30,6 +30,9 @@ def check_clouds(X: Any, *, name: str = "X") -> Clouds:
         At least three channels, coordinates first; finite; no cloud empty.
     name : str, default="X"
         What to call it in messages.
+    center : bool, default=False
+        Whether clouds may be moved. Those in float64 that lie very far from the origin for
+        their size (map coordinates) then are, before the rounding to float32 eats their shape.
 
     Returns
     -------
@@ -42,6 +45,8 @@ def check_clouds(X: Any, *, name: str = "X") -> Clouds:
         Naming the first bad cloud, what came and what would be right.
     """
     right = _RIGHT.replace("X", name, 1)
+    if center:
+        X = _without_far_offset(X)
     if isinstance(X, Tensor):
         X = X.detach().cpu().numpy()
     if isinstance(X, Sequence) and not isinstance(X, (str, bytes)):
@@ -94,7 +99,7 @@ class CloudEstimatorMixin:
 
     def _validate_clouds(self, X: Any, *, reset: bool) -> Clouds:
         """Validate X; remember the number of channels if `reset`, else hold it against X."""
-        clouds = check_clouds(X)
+        clouds = check_clouds(X, center=bool(getattr(self, "normalize", False)))
         n_channels = clouds[0].shape[-1]
         if reset:
             self.n_features_in_ = n_channels
@@ -166,6 +171,8 @@ class TorchEstimatorMixin:
     def _prepare(self, clouds: Clouds) -> Clouds:
         """Normalise and thin out validated clouds, as the network gets them at prediction."""
         clouds = self._normalized(clouds)
+        if getattr(self, "n_points_fit_", None) is not None:
+            clouds = _repeated(clouds, self.n_points_fit_)
         if self.n_points is None:
             return clouds
         if isinstance(clouds, list):
@@ -227,6 +234,44 @@ def _device_for_loading(device: str | torch.device) -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         return torch.device("cpu")
     return found
+
+
+def _repeated(clouds: Clouds, n_points: int) -> Clouds:
+    """Repeat the points of smaller clouds in turn, up to `n_points`, as training did."""
+    if not isinstance(clouds, list):
+        if clouds.shape[1] >= n_points:
+            return clouds
+        return clouds[:, np.arange(n_points) % clouds.shape[1]]
+    filled = [
+        cloud if len(cloud) >= n_points else cloud[np.arange(n_points) % len(cloud)]
+        for cloud in clouds
+    ]
+    same = all(len(cloud) == len(filled[0]) for cloud in filled)
+    return np.stack(filled) if same else filled
+
+
+def _without_far_offset(X: Any) -> Any:
+    """Center float64 clouds whose distance from the origin is over 100 times their extent."""
+    if isinstance(X, np.ndarray) and X.dtype == np.float64 and X.ndim == 3 and X.shape[2] >= 3:
+        clouds: Any = X
+    elif isinstance(X, (list, tuple)):
+        if not all(isinstance(cloud, np.ndarray) and cloud.dtype == np.float64
+                   and cloud.ndim == 2 and cloud.shape[1] >= 3 for cloud in X):
+            return X
+        clouds = X
+    else:
+        return X
+    moved = [_centered_if_far(cloud) for cloud in clouds]
+    return np.stack(moved) if isinstance(X, np.ndarray) and moved else (moved or X)
+
+
+def _centered_if_far(cloud: np.ndarray) -> np.ndarray:
+    if len(cloud) == 0 or not np.isfinite(cloud).all():
+        return cloud  # refused later, with the right words
+    center = cloud[:, :3].mean(axis=0)
+    if np.abs(center).max() <= 100 * np.ptp(cloud[:, :3], axis=0).max():
+        return cloud
+    return np.concatenate([cloud[:, :3] - center, cloud[:, 3:]], axis=1)
 
 
 def _check_ragged(clouds: Sequence, right: str, name: str) -> Clouds:

@@ -37,7 +37,7 @@ def make_network(
 ) -> Network:
     """Make an untrained network with the head, and the frozen part, of a protocol."""
     if architecture["kind"] == "encoder":
-        network = getattr(models, architecture["class"])(n_classes=1, **architecture["config"])
+        network = _network_class(architecture["class"])(n_classes=1, **architecture["config"])
     elif architecture["kind"] == "name":
         network = models.create_model(
             architecture["name"], n_channels=n_channels, n_classes=n_classes
@@ -83,8 +83,16 @@ def pretrained_encoder(pretrained: Any, X: Any) -> Network:
         check_is_fitted(pretrained, "module_")
     except NotFittedError:
         pretrained = clone(pretrained).fit(X)
-    encoder = getattr(pretrained.module_, "encoder", None)
+    encoder = getattr(pretrained.module_, "encoder", pretrained.module_)
     return _check_encoder(encoder, type(pretrained).__name__)
+
+
+def _network_class(name: str) -> type:
+    """A network of ours by its class name; a file from a stranger may name anything."""
+    found = getattr(models, name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise CheckpointError(f"pointinteract.models has no network called {name!r}.")
+    return found
 
 
 def _put_head(network: Network, protocol: str, n_classes: int) -> None:
@@ -93,6 +101,11 @@ def _put_head(network: Network, protocol: str, n_classes: int) -> None:
     ``"full"`` takes the one the architecture brings, ``"linear"`` a single layer, ``"mlp3"``
     three layers with BatchNorm and dropout 0.5.
     """
+    if not hasattr(network, "reset_classifier"):
+        raise TypeError(
+            f"protocol={protocol!r} needs a network with a method reset_classifier(n_classes), "
+            f"which {type(network).__name__} lacks."
+        )
     if protocol == "full":
         network.reset_classifier(n_classes)
     elif hasattr(network, "head_type"):  # ReCon brings both heads, with the published names

@@ -51,8 +51,9 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         that is not fitted yet is fitted on the same clouds first; since cross-validation clones
         its parameters, wrap a fitted one in ``sklearn.frozen.FrozenEstimator`` to keep it.
     protocol : {"full", "linear", "mlp3"}, default="full"
-        Train everything; or leave the network as it came and train a linear head, or one of
-        three layers.
+        Train everything; or leave the weights as they came and train a linear head, or one of
+        three layers (and ReCon's class query). By the published rule the network stays in
+        training mode all the same: BatchNorm follows the data, stochastic depth is on.
     n_points : int or None, default=1024
         Points of a cloud that the network sees; larger clouds are thinned by farthest point
         sampling, smaller ones are taken as they are. None takes all.
@@ -111,6 +112,9 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         With early stopping, the epoch whose weights were kept.
     n_features_in_ : int
         Channels of a point.
+    n_points_fit_ : int or None
+        If the clouds of `fit` differed in size: the size that smaller ones are brought to, by
+        repeating points in turn, in training and in queries. None: clouds are taken as they are.
     device_ : str
     seed_ : int
         Drawn from `random_state`; everything random of the fit follows from it.
@@ -194,6 +198,11 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         self._check_params()
         with self._undone_on_error():
             going_on = self.warm_start and hasattr(self, "module_")
+            if going_on and self._route() != self._fitted_route:
+                raise ValueError(
+                    "warm_start goes on with the network it has, so model, pretrained and "
+                    "protocol cannot change between fits; set warm_start=False to begin anew."
+                )
             clouds, codes = self._check_labelled(X, y, reset=not going_on)
             if going_on:
                 self._run = self._make_run(self.seed_ + self.n_epochs_)
@@ -220,6 +229,8 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         self : PointClassifier
         """
         self._check_params()
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True; use fit.")
         with self._undone_on_error():
             started = hasattr(self, "module_")
             clouds, codes = self._check_labelled(X, y, reset=not started, classes=classes)
@@ -271,6 +282,11 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
     def transform(self, X: Any) -> np.ndarray:
         """Pooled feature of every cloud, float32 (n_clouds, n_features_out)."""
         clouds = self.prepare_clouds(X)
+        if not hasattr(self.module_, "forward_pool"):
+            raise TypeError(
+                f"transform needs a network with a method forward_pool(points), which "
+                f"{type(self.module_).__name__} lacks."
+            )
         return self._infer(clouds, self.module_.forward_pool)
 
     def _check_params(self) -> None:
@@ -313,6 +329,7 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         model = DEFAULT_MODEL if self.model is None else self.model
         self.architecture_ = describe_architecture(model, encoder)
         self.architecture_["protocol"] = self.protocol
+        self._fitted_route = self._route()
         if encoder is None:
             return None
         return {name: value for name, value in encoder.state_dict().items()
@@ -326,6 +343,10 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
             n_classes=len(self.classes_),
             protocol=self.architecture_["protocol"],
         )
+
+    def _route(self) -> tuple[str, ...]:
+        """What decides on the network, in a form that survives saving."""
+        return (self.protocol, str(self.model), str(self.pretrained))
 
     def _count_features(self) -> int:
         return int(getattr(self.module_, "num_features", 0))
@@ -372,26 +393,26 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         check_is_fitted(self, "module_")
         check_int("n_votes", self.n_votes)
         clouds = self._normalized(self._validate_clouds(X, reset=False))
+        stored = [store_clouds(cloud[None], self.n_points) for cloud in clouds]
         votes = (
-            self._infer(self._redraw(clouds, vote), self.module_) for vote in range(self.n_votes)
+            self._infer(self._redraw(stored, vote), self.module_) for vote in range(self.n_votes)
         )
         total = next(votes)
         for logits in votes:
             total += logits
         return total / self.n_votes
 
-    def _redraw(self, clouds: Clouds, vote: int) -> Clouds:
+    def _redraw(self, stored: list[Tensor], vote: int) -> Clouds:
         """Another look at every cloud: spare points chosen anew, each axis scaled.
 
         One draw serves all clouds, so that the answer for one does not depend on the others.
         """
-        def look(cloud: np.ndarray) -> np.ndarray:
+        looks = []
+        for points in stored:
             generator = make_generator(self.seed_, _VOTES, vote)
-            points = store_clouds(cloud[None], self.n_points)
             points = draw_points(points, self.n_points, generator)
-            return random_scale(points, generator=generator)[0].numpy()
-
-        return [look(cloud) for cloud in clouds]
+            looks.append(random_scale(points, generator=generator)[0].numpy())
+        return looks
 
 
 def _pick(clouds: Clouds, index: np.ndarray) -> Clouds:

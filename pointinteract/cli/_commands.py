@@ -179,7 +179,7 @@ def run_explain(args: Namespace, console: Console) -> int:
             target=args.target,
             progress=lambda done, total: bar.update(done),
         )
-        explanation = explainer.explain(classifier, data.clouds, data.labels)
+        explanation = explainer.explain(classifier, data.clouds, known_labels(data, classifier))
     with atomic_write(output) as temporary:
         explanation.save(temporary)
     console.say(f"Saved the explanation of {len(data)} clouds: {output}")
@@ -189,6 +189,14 @@ def run_explain(args: Namespace, console: Console) -> int:
         write_explanation_page(page, explanation, model=args.model, data=args.data, up=args.up)
         console.say(f"Open in a browser: {page.resolve()}")
     return 0
+
+
+def known_labels(data: CloudSet, classifier: PointClassifier) -> np.ndarray | None:
+    """The labels of a file, which are text, as the model wrote them: numbers, perhaps."""
+    if data.labels is None:
+        return None
+    places = {str(label): place for place, label in enumerate(classifier.classes_)}
+    return classifier.classes_[[places[label] for label in data.labels.tolist()]]
 
 
 def choose_explained(

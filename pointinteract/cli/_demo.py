@@ -256,7 +256,8 @@ def explain(result: DemoResult, console: Console) -> None:
             result.wrong = name_parts(result, wrong, row)
         part = chosen.take(np.arange(min(settings.n_resampled, len(chosen))))
         control = ask.explainer().noise_control(fine_tuned, part.clouds, part.labels)
-        result.resampled = control.to_frame()
+        # The last order has one effect a cloud: nothing to correlate.
+        result.resampled = control.to_frame().iloc[:-1]
 
 
 class Asker:

@@ -22,6 +22,7 @@ from pointinteract.plotting._cloud import (
     TEXT_COLOR,
     frame_clouds,
     make_grid,
+    plot_safe,
     project,
     region_colors,
 )
@@ -29,7 +30,6 @@ from pointinteract.plotting._regions import interaction_title
 from pointinteract.utils._optional import import_optional
 
 DPI = 120
-LONGEST_NAME = 22
 MAX_CLASSES_WITH_NUMBERS = 26
 MAX_GRID = 20
 LARGEST_GROUP = 3
@@ -38,12 +38,6 @@ LARGEST_GROUP = 3
 def read_asset(name: str) -> str:
     """A file that becomes part of the page."""
     return (files("pointinteract.cli") / "assets" / name).read_text(encoding="utf-8")
-
-
-def plot_safe(name: str) -> str:
-    """A user's name as matplotlib can draw it: one short line, no formula."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
-    return textwrap.shorten(line, LONGEST_NAME, placeholder="…").replace("$", r"\$") or "?"
 
 
 def safe_classes(explanation: Explanation) -> Explanation:
@@ -204,8 +198,8 @@ def draw_answer(explanation: Explanation, *, up: str, n_groups: int = 2) -> Any:
         draw_cloud(ax, points, colors=colors, up=up)
         frame_clouds(ax, plane, tight=True)
         ax.set_title(title, fontsize=9.5, color=TEXT_COLOR)
-    if safe.region_names is not None:
-        write_names(axes[0], plane, regions, safe.region_names[0])
+    names = range(safe.n_regions) if safe.region_names is None else safe.region_names[0]
+    write_names(axes[0], plane, regions, [str(name) for name in names])
     return figure
 
 

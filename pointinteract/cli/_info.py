@@ -20,12 +20,11 @@ from pointinteract.utils._archive import read_archive
 REQUIREMENTS = ("torch", "scikit-learn", "numpy", "scipy", "pandas", "joblib")
 # What stands for each extra.
 EXTRAS = {
-    "io": ("trimesh", "h5py"),
+    "io": ("h5py",),
     "plot": ("matplotlib", "plotly"),
     "progress": ("rich",),
     "teachers": ("transformers",),
-    "fast": ("numba",),
-    "share": ("skops", "safetensors"),
+    "share": ("safetensors",),
 }
 N_NAMES = 12
 

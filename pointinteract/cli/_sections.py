@@ -97,8 +97,8 @@ def the_data(anchor: str, title: str, result: "DemoResult", pyplot: Any, up: str
             draw_examples(shown.clouds, shown.labels.tolist(), up=up),
             f"Examples of {', '.join(shown.labels)}",
             caption=f"Training clouds of each class: {spread}. Each cloud is moved to the middle "
-            "and scaled to the same size before the network sees it, and "
-            f"{result.settings.n_points} points of it, evenly spread, are what it sees.",
+            "and scaled to the same size before the network sees it, and at "
+            f"most {result.settings.n_points} points of it, evenly spread, are what it sees.",
         ),
         *(note(text) for text in data.notes),
     )

@@ -94,8 +94,8 @@ def strength_by_order(
             "Strength of interactions by order for both networks, beside pure noise",
             caption=f"Left: mean of {n_clouds} test clouds, {n_regions} regions. Right: "
             f"correlation of the effects in {result.settings.n_resampled} clouds between two "
-            f"halves of their points; the last bar rests on {result.settings.n_resampled} numbers "
-            "only, one from each cloud.",
+            f"halves of their points; order {n_regions} is left out, since each cloud has but one "
+            "effect of it.",
         ),
         paragraph(compare_orders(curves["pre-trained"], curves["from scratch"])),
         note(
@@ -103,7 +103,7 @@ def strength_by_order(
             "random: noise too looks like strong high orders, because an interaction of order m "
             "adds and subtracts 2^m answers. Where a curve lies near that line, or where effects "
             "do not come back with other points of the same object (right: order 1 "
-            f"{number(repeat.iloc[0])}, order {n_regions} {number(repeat.iloc[-1])}), it says "
+            f"{number(repeat.iloc[0])}, order {n_regions - 1} {number(repeat.iloc[-1])}), it says "
             f"little about the object. And {n_clouds} clouds of one run are few: the claim of the "
             "literature that pre-training strengthens high orders can be neither confirmed nor "
             "refuted here."
@@ -185,4 +185,4 @@ def largest_effect(explanation: Explanation) -> str:
 
 
 def number(value: float) -> str:
-    return "unknown" if np.isnan(value) else f"{value:.2f}"
+    return "unknown" if np.isnan(value) else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")

@@ -83,7 +83,7 @@ def describe_answer(explanation: Explanation) -> str:
     speak_for = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] > LITTLE][:3]
     against = [f"{names[i]} ({signed(shares[i])})" for i in order if shares[i] < -LITTLE][:2]
     target = name_of(explanation, "targets")
-    text = f"Log-odds of {target}: {signed(explanation.values[0, -1])}. "
+    text = f"{score_word(explanation)} of {target}: {signed(explanation.values[0, -1])}. "
     text += f"For it speak most {join(speak_for)}" if speak_for else "Nothing speaks for it"
     text += f"; against it {join(against)}." if against else "; nothing speaks against it."
     groups = small_groups(explanation, 0, 1, smallest=2)
@@ -92,6 +92,12 @@ def describe_answer(explanation: Explanation) -> str:
     who = join(list(explanation.names_of(0, groups[0])))
     effect = signed(explanation.interactions[0, groups[0]])
     return f"{text} The strongest effect of two or three together: {who} ({effect})."
+
+
+def score_word(explanation: Explanation) -> str:
+    """What the numbers are: log-odds, unless something else was asked for."""
+    word = str(explanation.meta.get("score", "score"))
+    return "Log-odds" if word == "log_odds" else word.replace("_", " ").capitalize()
 
 
 def name_of(explanation: Explanation, which: str, cloud: int = 0) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pointinteract.cli._figures import read_asset, region_shares, small_groups
-from pointinteract.cli._verdict import name_of, signed
+from pointinteract.cli._verdict import name_of, score_word, signed
 from pointinteract.explanation import Explanation
 from pointinteract.games.coalitions import coalition_members
 from pointinteract.plotting._cloud import region_colors
@@ -34,8 +34,8 @@ def viewer_cloud(explanation: Explanation, cloud: int, name: str, *, up: str) ->
     target = name_of(explanation, "targets", cloud)
     return {
         "name": name,
-        "heading": f"Why {target}? The score of the whole cloud is "
-        f"{signed(explanation.values[cloud, -1])} (log-odds; above 0 means more likely than not).",
+        "heading": f"Why {target}? {score_word(explanation)} of the whole cloud: "
+        f"{signed(explanation.values[cloud, -1])}.",
         "points": np.round(centered * (UNITS / radius)).astype(int).ravel().tolist(),
         "regions": regions.tolist(),
         "palette": [rgb(color) for color in region_colors(explanation.n_regions)],

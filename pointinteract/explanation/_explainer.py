@@ -268,7 +268,6 @@ class InteractionExplainer(BaseEstimator):
     ) -> Explanation:
         """Explain prepared clouds with their regions."""
         labels = None if y is None else encode_labels(y, len(clouds), model.classes)
-        model.n_clipped = 0
         values, targets, predicted = self._score_all(model, clouds, regions, labels)
         return self._make_result(
             model, values[0], clouds, regions, targets, predicted, labels, names
@@ -285,6 +284,7 @@ class InteractionExplainer(BaseEstimator):
         """Return values (n_temperatures, n_clouds, 2^n), and target and predicted columns."""
         targets, predicted, values = [], [], []
         probe_model(self._game(model, clouds[0], regions[0]), model.name)
+        model.n_clipped = 0  # the probe's answers do not count
         find_target = target_finder(self.target, labels, model.classes)
         for number, answers in enumerate(self._all_answers(model, clouds, regions)):
             if answers.ndim == 1:

@@ -253,6 +253,9 @@ def _as_logits(model: Any, answer: np.ndarray, n_clouds: int) -> np.ndarray:
             "usual cause is a step that scales clouds to unit size: a fully masked cloud has "
             "size zero. Scale before explaining, not inside the model."
         )
+    if answer.ndim == 1 and model.is_probability:
+        # One probability: that of the second of two classes.
+        answer = np.stack([1.0 - answer, answer], axis=1)
     if answer.ndim == 2 and model.is_probability:
         answer, n_clipped = logits_of_probabilities(answer)
         model.n_clipped += n_clipped

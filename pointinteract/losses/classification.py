@@ -36,4 +36,4 @@ def smoothed_cross_entropy(
     if weight is None:
         return loss.mean()
     weight = weight.to(loss)[target]
-    return (loss * weight).sum() / weight.sum()
+    return (loss * weight).sum() / weight.sum().clamp_min(torch.finfo(loss.dtype).tiny)

@@ -9,7 +9,7 @@ __all__ = ["farthest_point_sample", "random_sample", "thin_clouds"]
 
 # Points nearer to the origin than this squared norm are left out by the published CUDA kernel.
 NEAR_ORIGIN_SQUARED_NORM = 1e-3
-_FAR = 1e10
+_FAR = float("inf")
 
 
 def farthest_point_sample(

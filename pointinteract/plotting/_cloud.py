@@ -5,6 +5,7 @@ several times faster than matplotlib's own 3-D axes, and wastes no room on their
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Letters of a name that fit beside a cloud.
+LONGEST_NAME = 22
 # Told apart under the common color-vision deficiencies; neighbors differ in lightness too.
 REGION_COLORS = (
     "#0072B2",
@@ -213,3 +216,9 @@ def draw_clouds(
             title=None if titles is None else titles[number],
         )
     return figure
+
+
+def plot_safe(name: object) -> str:
+    """A user's name as matplotlib can draw it: one short line, no formula."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
+    return textwrap.shorten(line, LONGEST_NAME, placeholder="…").replace("$", r"\$") or "?"

@@ -16,6 +16,7 @@ from pointinteract.plotting._cloud import (
     draw_cloud,
     frame_clouds,
     make_grid,
+    plot_safe,
     project,
     region_colors,
 )
@@ -205,7 +206,7 @@ def interaction_title(explanation: "Explanation", cloud: int, coalition: int) ->
         numbers = " + ".join(str(member) for member in members)
         who = f"region {numbers}" if len(members) == 1 else f"regions {numbers}"
     else:
-        who = " + ".join(explanation.names_of(cloud, coalition))
+        who = " + ".join(map(plot_safe, explanation.names_of(cloud, coalition)))
     return f"{who} {'alone' if len(members) == 1 else 'together'}: {effect}"
 
 
@@ -216,7 +217,7 @@ def cloud_title(explanation: "Explanation", cloud: int) -> str:
     value = signed(explanation.values[cloud, -1])
     if explanation.targets is None:
         return f"whole cloud: {word} {value}"
-    name = explanation.class_name(explanation.targets[cloud])
+    name = plot_safe(explanation.class_name(explanation.targets[cloud]))
     return (
         f"{name}: {word} {value}"
         if explanation.classes is not None

@@ -1,5 +1,6 @@
 """ReCon as an estimator: contrast with reconstruct, with or without labels of any kind."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -61,7 +62,8 @@ class ReConPretrainer(CloudPretrainer):
         each other; without texts each cloud stands alone against all others.
     stop_gradient : bool, default=True
         Whether queries read detached patches, so that the contrast does not disturb the
-        reconstruction. False is the ablation of the paper.
+        reconstruction. False is the ablation of the paper; on few clouds or in few epochs it
+        learned much faster in our measurements (``benchmarks/RESULTS.md``).
     drop_path : float, default=0.1
         Stochastic depth of the last block.
     max_epochs : int, default=100
@@ -96,6 +98,9 @@ class ReConPretrainer(CloudPretrainer):
         Epochs trained.
     n_features_in_ : int
         Channels of a point.
+    n_points_fit_ : int or None
+        If the clouds of `fit` differed in size: the size that smaller ones are brought to, by
+        repeating points in turn, in training and in queries. None: clouds are taken as they are.
     device_ : str
         Where the network lives.
     seed_ : int
@@ -295,7 +300,10 @@ class ReConPretrainer(CloudPretrainer):
             }
             for modality, teacher in self._teachers.items():
                 if teacher is not None:
-                    teacher.fit(_lesson(teacher, clouds, sources[f"{modality}s"]))
+                    # A copy: the parameter stays as the user gave it.
+                    teacher = self._teachers[modality] = copy.copy(teacher)
+                    if hasattr(teacher, "fit"):
+                        teacher.fit(_lesson(teacher, clouds, sources[f"{modality}s"]))
         found: dict[str, Tensor | None] = {}
         for modality, teacher in self._teachers.items():
             found[modality] = None

@@ -81,6 +81,12 @@ class TrainedEstimator(
         """
         self.device_ = str(pick_device(self.device))
         self.seed_ = draw_seed(self.random_state)
+        # Clouds of different sizes are brought to one for training (`store_clouds`); queries
+        # then do the same, since repeated points are part of what was learned.
+        self.n_points_fit_ = None
+        if isinstance(clouds, list):
+            largest = max(map(len, clouds))
+            self.n_points_fit_ = min(largest, self.n_points or largest)
         weights = self._settle(clouds, sources)
         with forked_seed(self.seed_):
             module = self._build_module()
@@ -94,25 +100,33 @@ class TrainedEstimator(
         self._run = self._make_run(self.seed_)
 
     def _go_on(self) -> None:
-        """Make sure that there is a run; a copy or a file brings only its weights."""
-        if not hasattr(self, "_run"):
+        """Make sure that there is a run with the present parameters.
+
+        A copy or a file brings only its weights, and parameters may have been set since; then
+        the optimiser starts anew where the epochs stand.
+        """
+        if not hasattr(self, "_run") or self._run.options != self._options():
             self._run = self._make_run(self.seed_)
             self._run.epoch = self.n_epochs_
 
     def _make_run(self, seed: int) -> TrainingRun:
-        return TrainingRun(
-            self.module_,
-            seed=seed,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            warmup_epochs=self.warmup_epochs,
-            schedule=self.schedule,
-            n_points=self.n_points,
-            augmentation=self.augmentation,
+        options = self._options()
+        run = TrainingRun(self.module_, seed=seed, **options)
+        run.options = options
+        return run
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "warmup_epochs": self.warmup_epochs,
+            "schedule": self.schedule,
+            "n_points": self.n_points,
+            "augmentation": self.augmentation,
             **self._run_options(),
-        )
+        }
 
     @with_callbacks
     def _train(
@@ -128,22 +142,28 @@ class TrainedEstimator(
         """Run epochs over stored clouds (n_clouds, P, C); X and y are for the callbacks."""
         progress = FitProgress(self, n_epochs=n_epochs, X=X, y=y)
         generator = torch.Generator()
-        for _ in range(n_epochs):
-            generator.manual_seed((self.seed_ + 7919 * self._run.epoch) % 2**63)
-            with progress.epoch(self._run.epoch):
-                record = self._run.run_epoch(
-                    stored,
-                    lambda points, index: self._compute_loss(points, index, targets, generator),
-                )
-                if stopper is not None:
-                    record["validation_accuracy"] = stopper.look()
-            self.n_epochs_ += 1
-            self._records.append(record | {"epoch": self.n_epochs_})
-            self.history_ = history_frame(self._records)
-            if stopper is not None and stopper.wants_to_stop:
-                break
-        if stopper is not None:
-            stopper.restore()
+        try:
+            for _ in range(n_epochs):
+                generator.manual_seed((self.seed_ + 7919 * self._run.epoch) % 2**63)
+                with progress.epoch(self._run.epoch):
+                    record = self._run.run_epoch(
+                        stored,
+                        lambda points, index: self._compute_loss(
+                            points, index, targets, generator
+                        ),
+                    )
+                    if stopper is not None:
+                        record["validation_accuracy"] = stopper.look()
+                self.n_epochs_ += 1
+                # A new list, so that a fit that fails later can go back to the old one.
+                self._records = [*self._records, record | {"epoch": self.n_epochs_}]
+                self.history_ = history_frame(self._records)
+                if stopper is not None and stopper.wants_to_stop:
+                    break
+        finally:  # also after an interruption
+            self.module_.eval()
+            if stopper is not None:
+                stopper.restore()
         progress.done()
 
     def _run_options(self) -> dict[str, Any]:

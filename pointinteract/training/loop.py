@@ -1,14 +1,16 @@
 """One step and one epoch of training; what is trained, and on what, is told from outside."""
 
+import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointinteract.training.data import Augmentation, augment, draw_points, index_batches
 from pointinteract.training.schedules import cosine_schedule, parameter_groups, step_schedule
-from pointinteract.utils._random import make_generator
+from pointinteract.utils._random import forked_seed, make_generator
 
 __all__ = ["TrainingRun"]
 
@@ -59,6 +61,7 @@ class TrainingRun:
         augmentation: str | tuple[str, ...] | Augmentation | None = None,
     ):
         self.module = module
+        self.options: dict[str, Any] = {}  # what an estimator made the run from
         self.seed, self.max_epochs, self.batch_size = seed, max_epochs, batch_size
         self.warmup_epochs, self.schedule, self.max_norm = warmup_epochs, schedule, max_norm
         self.n_points, self.augmentation = n_points, augmentation
@@ -99,8 +102,8 @@ class TrainingRun:
         self.module.train()
         # Layers that draw from the global state (dropout, stochastic depth) get their own seed
         # for the epoch, and the state of the caller comes back after.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(make_generator(self.seed, self.epoch, _MODULE).initial_seed())
+        module_seed = make_generator(self.seed, self.epoch, _MODULE).initial_seed()
+        with forked_seed(module_seed, device):
             for i, index in enumerate(batches):
                 rate = self._set_rate(self.epoch, self.epoch + (i + 0.5) / len(batches))
                 points = draw_points(clouds[index], self.n_points, points_stream)
@@ -111,10 +114,16 @@ class TrainingRun:
                     share = value.detach() * (len(index) / len(clouds))
                     totals[name] = totals[name] + share if name in totals else share
         self.module.eval()
+        means = {name: float(value) for name, value in totals.items()}
+        if not math.isfinite(means["loss"]):
+            raise ValueError(
+                f"the loss became {means['loss']} in epoch {self.epoch + 1}; a lower "
+                "learning_rate, or max_norm, usually helps."
+            )
         self.epoch += 1
         return {
             "epoch": self.epoch,
-            **{name: float(value) for name, value in totals.items()},
+            **means,
             "learning_rate": rate,
             "seconds": time.perf_counter() - started,
         }
@@ -127,10 +136,17 @@ class TrainingRun:
         self.optimizer.step()
 
     def _set_rate(self, epoch: int, time_in_epochs: float) -> float:
-        """Set the learning rates of this step; return the one of the plain group."""
+        """Set the learning rates of this step; return the one of the plain group.
+
+        Epochs past the end of the schedule (more partial fits than ``max_epochs``) go on at a
+        tenth of the highest rate; at the end of a schedule nothing would be learned any more.
+        """
+        past_the_end = epoch >= max(self.max_epochs, 1)
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             if self.schedule == "constant":
                 group["lr"] = base
+            elif past_the_end:
+                group["lr"] = 0.1 * base
             elif self.schedule == "cosine_epoch":
                 group["lr"] = cosine_schedule(
                     epoch, base, max_epochs=self.max_epochs, warmup_epochs=int(self.warmup_epochs)

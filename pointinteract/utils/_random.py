@@ -32,9 +32,17 @@ def make_generator(seed: int, *stream: int) -> torch.Generator:
 
 
 @contextmanager
-def forked_seed(seed: int) -> Iterator[None]:
-    """Run the body under a seeded global torch state, and restore the old one after."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+def forked_seed(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run the body under a seeded global torch state, and restore the old one after.
+
+    Only the generators of the CPU and of `device` are touched: ``torch.manual_seed`` would seed
+    those of every GPU, also of ones that nobody here uses.
+    """
+    device = torch.device(device)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

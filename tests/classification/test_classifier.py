@@ -304,3 +304,65 @@ def test_networks_of_other_channels_and_wrong_outputs_are_named(easy, pretrainer
         PointClassifier(pretrained=pretrainer, **QUICK).fit(with_normals, y)
     with pytest.raises(ValueError, match=r"logits of shape \(4, 2\), got \(4, 5\)"):
         PointClassifier(Tiny(3, 5), **QUICK).fit(X, y)
+
+
+def test_an_interruption_keeps_the_best_weights_of_early_stopping(easy):
+    X, y = easy
+    calls = []
+
+    def interrupt_later(points, generator):
+        calls.append(1)
+        if len(calls) > 30:
+            raise KeyboardInterrupt
+        return points
+
+    clf = PointClassifier("pointnet_basic", early_stopping=True, validation_fraction=0.25,
+                          batch_size=8, augmentation=interrupt_later, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+
+    _, codes, stopper = clf._hold_back(X, np.searchsorted(clf.classes_, y))
+    held = clf._infer(stopper.clouds, clf.module_).argmax(1) == stopper.codes
+    assert not clf.module_.training
+    assert held.mean() == pytest.approx(clf.history_.validation_accuracy[clf.best_epoch_])
+
+
+def test_warm_start_refuses_another_network_and_partial_fit_early_stopping(easy):
+    X, y = easy
+    clf = PointClassifier("pointnet_basic", warm_start=True, **QUICK).fit(X, y)
+
+    with pytest.raises(ValueError, match="warm_start=False"):
+        clf.set_params(protocol="linear").fit(X, y)
+    with pytest.raises(ValueError, match="does not support early_stopping"):
+        clf.set_params(protocol="full", early_stopping=True).partial_fit(X, y)
+
+
+def test_a_fit_that_fails_leaves_the_record_as_it_was(easy):
+    X, y = easy
+    clf = PointClassifier("pointnet_basic", warm_start=True, **QUICK).fit(X, y)
+    calls = []
+
+    def fail_later(points, generator):
+        calls.append(1)
+        if len(calls) > 8:
+            raise RuntimeError("no")
+        return points
+
+    with pytest.raises(RuntimeError):
+        clf.set_params(augmentation=fail_later).fit(X, y)
+
+    assert list(clf.set_params(augmentation=None).fit(X, y).history_.index) == [1, 2, 3, 4]
+
+
+def test_map_coordinates_keep_their_shape(easy):
+    X, y = easy
+    clf = PointClassifier("pointnet_basic", **QUICK).fit(X, y)
+
+    far = X.astype(np.float64) + [5e5, 5.2e6, 300.0]
+
+    np.testing.assert_allclose(clf.prepare_clouds(far), clf.prepare_clouds(X), atol=1e-5)
+    np.testing.assert_allclose(clf.prepare_clouds(list(far)), clf.prepare_clouds(X), atol=1e-5)
+    ragged = [cloud[: 20 + i % 5] for i, cloud in enumerate(far)]
+    near = [cloud[: 20 + i % 5] for i, cloud in enumerate(X)]
+    for moved, kept in zip(clf.prepare_clouds(ragged), clf.prepare_clouds(near), strict=True):
+        np.testing.assert_allclose(moved, kept, atol=1e-5)

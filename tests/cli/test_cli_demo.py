@@ -169,7 +169,7 @@ def test_demo_command_on_built_in_shapes(tmp_path, monkeypatch, capsys):
     answer = capsys.readouterr()
     assert code == 0
     assert answer.out.splitlines()[-1] == f"Report: {output}"
-    assert "from scratch, 12 labels" in answer.out
+    assert "from scratch, 20 labels" in answer.out
     assert "[6/6]" in answer.err
     assert output.read_text() == "pointinteract demo --quick --up y, y up, seat"
 

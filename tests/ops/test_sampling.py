@@ -88,3 +88,9 @@ def test_thin_clouds_keeps_small_ones_and_orders_large_ones():
     thinned = thin_clouds(points, 5)
     index = farthest_point_sample(points[..., :3], 5)
     assert torch.equal(thinned[1], points[1, index[1]])
+
+
+def test_coordinates_of_any_size_are_sampled_alike():
+    points = torch.randn(1, 40, 3, dtype=torch.float64)
+
+    assert torch.equal(farthest_point_sample(points * 1e7, 9), farthest_point_sample(points, 9))

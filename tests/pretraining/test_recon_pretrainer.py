@@ -210,3 +210,14 @@ def test_texts_must_be_one_a_cloud():
         ReConPretrainer(**SMALL).fit(X, texts=["a"] * 3)
     with pytest.raises(ValueError, match="texts"):
         ReConPretrainer(**SMALL, text_teacher="hashed_ngrams").fit(X)
+
+
+def test_a_teacher_given_as_an_object_is_not_changed():
+    from pointinteract.models.teachers import DepthDescriptorTeacher
+
+    X = np.random.default_rng(0).normal(size=(8, 64, 3)).astype("f4")
+    teacher = DepthDescriptorTeacher(n_components=4)
+
+    ReConPretrainer(**SMALL, image_teacher=teacher).fit(X)
+
+    assert not hasattr(teacher, "mean_")

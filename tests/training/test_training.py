@@ -136,3 +136,24 @@ def test_schedules_differ_and_gradients_are_cut():
 
     free, cut = run()[0], run(max_norm=1e-3)[0]
     assert free[-1]["loss"] != cut[-1]["loss"]
+
+
+def test_epochs_past_the_end_of_the_schedule_still_learn(clouds, labels):
+    from pointinteract.classification import PointClassifier
+
+    clf = PointClassifier("pointnet_basic", max_epochs=1, random_state=0).fit(clouds, labels)
+
+    clf.partial_fit(clouds, labels).partial_fit(clouds, labels)
+    assert list(clf.history_.learning_rate[1:]) == pytest.approx([1e-4, 1e-4])
+
+    clf.set_params(learning_rate=0.5, schedule="constant").partial_fit(clouds, labels)
+    assert clf.history_.learning_rate.iloc[-1] == 0.5 and clf.n_epochs_ == 4
+
+
+def test_a_loss_that_is_no_number_is_named():
+    net = nn.Linear(3, 1)
+    training = TrainingRun(net, seed=0, max_epochs=1, batch_size=4, learning_rate=0.1,
+                           weight_decay=0.0)
+
+    with pytest.raises(ValueError, match="the loss became nan in epoch 1; a lower learning_rate"):
+        training.run_epoch(torch.ones(4, 2, 3), lambda p, i: (net(p).sum() * float("nan"), {}))
