@@ -171,8 +171,9 @@ class TorchEstimatorMixin:
     def _prepare(self, clouds: Clouds) -> Clouds:
         """Normalise and thin out validated clouds, as the network gets them at prediction."""
         clouds = self._normalized(clouds)
-        if getattr(self, "n_points_fit_", None) is not None:
-            clouds = _repeated(clouds, self.n_points_fit_)
+        filled_to = getattr(self, "n_points_fit_", None)
+        if filled_to is not None:
+            clouds = _repeated(clouds, filled_to)
         if self.n_points is None:
             return clouds
         if isinstance(clouds, list):

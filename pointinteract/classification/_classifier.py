@@ -18,22 +18,20 @@ from pointinteract.classification._build import (
 )
 from pointinteract.classification._labels import (
     check_labels,
+    check_same_route,
     encode_labels,
     find_classes,
     hold_back,
     weigh_classes,
 )
+from pointinteract.classification._votes import another_look, pick_clouds
 from pointinteract.losses import smoothed_cross_entropy
-from pointinteract.ops import random_scale
-from pointinteract.training.data import draw_points, store_clouds
+from pointinteract.training.data import store_clouds
 from pointinteract.training.early_stopping import AccuracyStopper
 from pointinteract.training.estimator import TrainedEstimator
 from pointinteract.utils._params import check_int, check_option, check_real
-from pointinteract.utils._random import make_generator
 
 __all__ = ["PointClassifier"]
-
-_VOTES = 101  # stream of random numbers for votes, apart from those of training
 
 
 class PointClassifier(ClassifierMixin, TrainedEstimator):
@@ -71,7 +69,7 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
         ``"cosine_epoch"`` is the published rule of ReCon.
     max_norm : float or None, default=10.0
-        Longest gradient allowed; longer ones are cut to it.
+        Longest gradient allowed.
     augmentation : None, str, tuple of str or callable, default="scale_translate"
         Any of ``"rotate_y"``, ``"rotate_z"``, ``"scale"``, ``"scale_translate"``, ``"jitter"``,
         ``"drop"``, or a function of (points (B, N, C), generator).
@@ -198,11 +196,8 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         self._check_params()
         with self._undone_on_error():
             going_on = self.warm_start and hasattr(self, "module_")
-            if going_on and self._route() != self._fitted_route:
-                raise ValueError(
-                    "warm_start goes on with the network it has, so model, pretrained and "
-                    "protocol cannot change between fits; set warm_start=False to begin anew."
-                )
+            if going_on:
+                check_same_route(self._route(), self._fitted_route)
             clouds, codes = self._check_labelled(X, y, reset=not going_on)
             if going_on:
                 self._run = self._make_run(self.seed_ + self.n_epochs_)
@@ -361,8 +356,8 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         if not self.early_stopping:
             return clouds, codes, None
         kept, held = hold_back(codes, self.validation_fraction, self.seed_)
-        stopper = AccuracyStopper(self, self._prepare(_pick(clouds, held)), codes[held])
-        return _pick(clouds, kept), codes[kept], stopper
+        stopper = AccuracyStopper(self, self._prepare(pick_clouds(clouds, held)), codes[held])
+        return pick_clouds(clouds, kept), codes[kept], stopper
 
     def _make_targets(self, codes: np.ndarray) -> tuple[Tensor, Tensor | None]:
         weights = weigh_classes(self.class_weight, self.classes_, codes)
@@ -395,25 +390,10 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         clouds = self._normalized(self._validate_clouds(X, reset=False))
         stored = [store_clouds(cloud[None], self.n_points) for cloud in clouds]
         votes = (
-            self._infer(self._redraw(stored, vote), self.module_) for vote in range(self.n_votes)
+            self._infer(another_look(stored, self.n_points, self.seed_, vote), self.module_)
+            for vote in range(self.n_votes)
         )
         total = next(votes)
         for logits in votes:
             total += logits
         return total / self.n_votes
-
-    def _redraw(self, stored: list[Tensor], vote: int) -> Clouds:
-        """Another look at every cloud: spare points chosen anew, each axis scaled.
-
-        One draw serves all clouds, so that the answer for one does not depend on the others.
-        """
-        looks = []
-        for points in stored:
-            generator = make_generator(self.seed_, _VOTES, vote)
-            points = draw_points(points, self.n_points, generator)
-            looks.append(random_scale(points, generator=generator)[0].numpy())
-        return looks
-
-
-def _pick(clouds: Clouds, index: np.ndarray) -> Clouds:
-    return [clouds[i] for i in index] if isinstance(clouds, list) else clouds[index]

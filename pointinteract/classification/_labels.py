@@ -12,7 +12,14 @@ from torch import Tensor
 
 from pointinteract.base import Clouds
 
-__all__ = ["check_labels", "encode_labels", "find_classes", "hold_back", "weigh_classes"]
+__all__ = [
+    "check_labels",
+    "check_same_route",
+    "encode_labels",
+    "find_classes",
+    "hold_back",
+    "weigh_classes",
+]
 
 
 def check_labels(y: Any, clouds: Clouds, owner: str) -> np.ndarray:
@@ -76,3 +83,12 @@ def weigh_classes(class_weight: Any, classes: np.ndarray, codes: np.ndarray) -> 
         class_weight, classes=classes[present], y=classes[codes]
     )
     return torch.from_numpy(weights)
+
+
+def check_same_route(now: tuple[str, ...], fitted: tuple[str, ...]) -> None:
+    """Raise if protocol, model or pretrained are not those that a warm start would go on with."""
+    if now != fitted:
+        raise ValueError(
+            "warm_start goes on with the network it has, so model, pretrained and "
+            "protocol cannot change between fits; set warm_start=False to begin anew."
+        )

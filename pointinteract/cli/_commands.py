@@ -191,12 +191,12 @@ def run_explain(args: Namespace, console: Console) -> int:
     return 0
 
 
-def known_labels(data: CloudSet, classifier: PointClassifier) -> np.ndarray | None:
+def known_labels(data: CloudSet, classifier: PointClassifier) -> list[Any] | None:
     """The labels of a file, which are text, as the model wrote them: numbers, perhaps."""
     if data.labels is None:
         return None
     places = {str(label): place for place, label in enumerate(classifier.classes_)}
-    return classifier.classes_[[places[label] for label in data.labels.tolist()]]
+    return [classifier.classes_[places[label]] for label in data.labels.tolist()]
 
 
 def choose_explained(

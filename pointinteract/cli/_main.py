@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = console.show_warning
             return run_command(args, console)
     except KeyboardInterrupt:
-        console.error("stopped by Ctrl-C; nothing more was saved.")
+        console.error("stopped by Ctrl-C; nothing was saved beyond what is named above.")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

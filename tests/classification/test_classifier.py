@@ -366,3 +366,15 @@ def test_map_coordinates_keep_their_shape(easy):
     near = [cloud[: 20 + i % 5] for i, cloud in enumerate(X)]
     for moved, kept in zip(clf.prepare_clouds(ragged), clf.prepare_clouds(near), strict=True):
         np.testing.assert_allclose(moved, kept, atol=1e-5)
+
+
+def test_small_clouds_are_filled_alike_in_training_and_in_queries(easy):
+    X, y = easy
+    ragged = [cloud[: 8 + i % 20] for i, cloud in enumerate(X)]
+
+    clf = PointClassifier("pointnet_basic", **QUICK).fit(ragged, y)
+
+    assert clf.n_points_fit_ == 27 and clf.prepare_clouds(ragged).shape == (len(X), 27, 3)
+    repeated = clf._normalized(ragged)[0][np.arange(27) % 8]
+    np.testing.assert_array_equal(clf.prepare_clouds(ragged[:1])[0], repeated)
+    assert PointClassifier("pointnet_basic", **QUICK).fit(X, y).n_points_fit_ is None

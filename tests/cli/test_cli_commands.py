@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from pointinteract import load
+from pointinteract import PointClassifier, load, save
 from pointinteract.cli import main
 from pointinteract.cli._commands import parse_augmentation
 from pointinteract.cli._data import (
@@ -286,3 +286,17 @@ def test_accuracy_has_the_wilson_interval():
 )
 def test_augmentation_as_typed(text, parsed):
     assert parse_augmentation(text) == parsed
+
+
+def test_explain_knows_labels_that_are_numbers_in_the_model(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 32, 3)).astype("f4")
+    y = np.arange(8) % 2
+    np.savez(tmp_path / "numbers.npz", points=points, label=y)
+    classifier = PointClassifier("pointnet_basic", max_epochs=1, random_state=0).fit(points, y)
+    save(classifier, tmp_path / "numbers.model")
+
+    code = main(["explain", str(tmp_path / "numbers.model"), str(tmp_path / "numbers.npz"),
+                 "-o", str(tmp_path / "why.npz"), "--n-regions", "3", "--clouds", "2", "--quiet"])
+
+    assert code == 0, capsys.readouterr().err
+    assert sorted(Explanation.load(tmp_path / "why.npz").labels) == [0, 1]
