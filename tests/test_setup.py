@@ -109,4 +109,4 @@ def test_source_keeps_house_rules(path):
     assert "torch.use_deterministic_algorithms" not in calls
     assert not {"pickle.load", "pickle.loads"} & set(calls) or "testing" in path.parts
     assert FROM_TERMINAL in path.parents or "print" not in calls
-    assert "/work/" not in text and "/tmp/" not in text
+    assert not re.search(r"(^|[\s\"'=])/(work|tmp|root|home)/", text), "a path of one machine"

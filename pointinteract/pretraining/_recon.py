@@ -62,8 +62,9 @@ class ReConPretrainer(CloudPretrainer):
         each other; without texts each cloud stands alone against all others.
     stop_gradient : bool, default=True
         Whether queries read detached patches, so that the contrast does not disturb the
-        reconstruction. False is the ablation of the paper; on few clouds or in few epochs it
-        learned much faster in our measurements (``benchmarks/RESULTS.md``).
+        reconstruction. False is the ablation of the paper; in short
+        trainings with an image teacher it gave the better features (one seed on made shapes,
+        ``benchmarks/RESULTS.md``).
     drop_path : float, default=0.1
         Stochastic depth of the last block.
     max_epochs : int, default=100
