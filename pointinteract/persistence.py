@@ -25,7 +25,7 @@ __all__ = ["is_saved_estimator", "load", "save"]
 FORMAT = "pointinteract estimator"
 FORMAT_NUMBER = 1
 # Every public estimator of these packages can be saved; a new one needs no entry here.
-PACKAGES = ("preprocessing", "pretraining", "classification", "segmentation")
+PACKAGES = ("losses", "preprocessing", "pretraining", "classification", "segmentation")
 # What of scikit-learn may stand as a parameter or a fitted attribute of ours.
 FOREIGN_ESTIMATORS = {
     "sklearn.frozen:FrozenEstimator",

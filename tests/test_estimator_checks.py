@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from pointinteract.classification import PointClassifier
-from pointinteract.pretraining import ReConPretrainer
+from pointinteract.pretraining import JigsawPretrainer, OcCoPretrainer, ReConPretrainer
 from pointinteract.testing import cloud_checks, parametrize_with_cloud_checks
 
 
@@ -56,6 +56,14 @@ class LiftedReConPretrainer(Lifted, ReConPretrainer):
     """A pretrainer for tables."""
 
 
+class LiftedJigsawPretrainer(Lifted, JigsawPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedOcCoPretrainer(Lifted, OcCoPretrainer):
+    """A pretrainer for tables."""
+
+
 class LiftedPointClassifier(Lifted, PointClassifier):
     """A classifier for tables."""
 
@@ -87,6 +95,10 @@ class SmallNet(nn.Module):
 # Rows lie where they lie: moved to the origin, a cloud of one point says nothing.
 LIFTED = [
     LiftedReConPretrainer(n_groups=2, group_size=2, max_epochs=1, normalize=False),
+    LiftedJigsawPretrainer("pointnet_basic", hidden=(8,), max_epochs=1, normalize=False),
+    LiftedOcCoPretrainer(
+        "pointnet_basic", n_coarse=4, decoder_width=8, max_epochs=1, normalize=False
+    ),
     LiftedPointClassifier(
         model=SmallNet, max_epochs=4, learning_rate=0.02, batch_size=16, normalize=False
     ),
@@ -95,11 +107,18 @@ LIFTED = [
 # Estimator, check: reason. The only place for exclusions; a check that passes after all fails.
 EXPECTED_FAILURES: dict[str, dict[str, str]] = {
     "LiftedReConPretrainer": {},
+    "LiftedJigsawPretrainer": {},
+    "LiftedOcCoPretrainer": {},
     "LiftedPointClassifier": {},
 }
 
 # At least as many as the oldest supported scikit-learn brings; so the battery cannot fall empty.
-LEAST_CHECKS = {"LiftedReConPretrainer": 40, "LiftedPointClassifier": 50}
+LEAST_CHECKS = {
+    "LiftedReConPretrainer": 40,
+    "LiftedJigsawPretrainer": 40,
+    "LiftedOcCoPretrainer": 40,
+    "LiftedPointClassifier": 50,
+}
 
 OUTCOMES: dict[str, list[str]] = {name: [] for name in LEAST_CHECKS}
 
@@ -164,6 +183,9 @@ def test_expected_failures_name_checks_that_exist():
 # The real input: clouds.
 ON_CLOUDS = [
     ReConPretrainer(n_groups=6, group_size=8, max_epochs=1),
+    JigsawPretrainer("pointnet_basic", hidden=(16,), max_epochs=1),
+    JigsawPretrainer("dgcnn", hidden=(16,), max_epochs=1),
+    OcCoPretrainer("pointnet_basic", n_coarse=8, decoder_width=16, max_epochs=1),
     PointClassifier(model="pointnet", max_epochs=1),
     PointClassifier(model="dgcnn", max_epochs=1),
 ]

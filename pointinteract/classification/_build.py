@@ -25,8 +25,11 @@ Network = Any
 
 def describe_architecture(model: Any, encoder: Network | None) -> dict[str, Any]:
     """Plain data from which `make_network` makes the network again, where that is possible."""
+    if encoder is not None and _is_ours(encoder):
+        return {"kind": "encoder", "class": type(encoder).__name__,
+                "config": dict(encoder.config)}
     if encoder is not None:
-        return {"kind": "encoder", "class": type(encoder).__name__, "config": encoder.config}
+        return {"kind": "builder", "name": encoder.builder, "config": dict(encoder.config)}
     if isinstance(model, str):
         return {"kind": "name", "name": model}
     return {"kind": "given"}
@@ -38,13 +41,15 @@ def make_network(
     """Make an untrained network with the head, and the frozen part, of a protocol."""
     if architecture["kind"] == "encoder":
         network = _network_class(architecture["class"])(n_classes=1, **architecture["config"])
+    elif architecture["kind"] == "builder":
+        network = models.create_model(architecture["name"], n_classes=1, **architecture["config"])
     elif architecture["kind"] == "name":
         network = models.create_model(
             architecture["name"], n_channels=n_channels, n_classes=n_classes
         )
     else:
         network = _make_given(model, n_channels, n_classes)
-    if architecture["kind"] == "encoder" or protocol != "full":
+    if architecture["kind"] in ("encoder", "builder") or protocol != "full":
         _put_head(network, protocol, n_classes)
     _freeze(network, protocol)
     return network
@@ -113,6 +118,12 @@ def _put_head(network: Network, protocol: str, n_classes: int) -> None:
     else:
         hidden = () if protocol == "linear" else (256, 256)
         network.reset_classifier(n_classes)
+        if not isinstance(getattr(network, "head", None), nn.Module):
+            raise TypeError(
+                f"protocol={protocol!r} needs a network whose forward is head(forward_pool(points)"
+                f"), with a module named head to replace, which {type(network).__name__} lacks; "
+                'use protocol="full".'
+            )
         network.head = ClassifierHead(
             network.num_features, hidden, n_classes, dropout=[0.5] * len(hidden)
         )
@@ -146,12 +157,20 @@ def _encoder_of_file(path: str) -> Network:
     return _check_encoder(encoder, path)
 
 
+def _is_ours(network: Any) -> bool:
+    return getattr(models, type(network).__name__, None) is type(network)
+
+
 def _check_encoder(encoder: Any, owner: str) -> Network:
-    known = getattr(models, type(encoder).__name__, None)
-    if known is not type(encoder) or not hasattr(encoder, "config"):
+    """Return a network that can be made again from what it says of itself, or raise."""
+    builder = getattr(encoder, "builder", None)
+    known = _is_ours(encoder) or (isinstance(builder, str) and builder in models.list_models())
+    config = getattr(encoder, "config", None)
+    if not (known and isinstance(config, dict) and "n_channels" in config):
         raise CheckpointError(
             f"{owner} has no encoder that a classifier could start from: it must be a network of "
-            f"pointinteract.models that says its config, got {type(encoder).__name__}."
+            "pointinteract.models that says its config, or one that says in `builder` the name "
+            "it is registered by and in `config` what its function was called with, n_channels "
+            f"among it; got {type(encoder).__name__}."
         )
     return encoder
-

@@ -6,35 +6,18 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
 
 from pointinteract.base import Clouds
-from pointinteract.classification._build import (
-    DEFAULT_MODEL,
-    PROTOCOLS,
-    describe_architecture,
-    make_network,
-    pretrained_encoder,
-)
-from pointinteract.classification._labels import (
-    check_labels,
-    check_same_route,
-    encode_labels,
-    find_classes,
-    hold_back,
-    weigh_classes,
-)
-from pointinteract.classification._votes import another_look, pick_clouds
-from pointinteract.losses import smoothed_cross_entropy
+from pointinteract.classification._labels import check_same_route
+from pointinteract.classification._steps import ClassifierSteps
+from pointinteract.classification._votes import another_look
 from pointinteract.training.data import store_clouds
-from pointinteract.training.early_stopping import AccuracyStopper
-from pointinteract.training.estimator import TrainedEstimator
-from pointinteract.utils._params import check_int, check_option, check_real
+from pointinteract.utils._params import check_int
 
 __all__ = ["PointClassifier"]
 
 
-class PointClassifier(ClassifierMixin, TrainedEstimator):
+class PointClassifier(ClassifierMixin, ClassifierSteps):
     """Name what a point cloud shows.
 
     Parameters
@@ -77,6 +60,13 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         Share of each label spread over the other classes. Points of DGCNN's recipe: 0.2.
     class_weight : None, "balanced" or dict, default=None
         ``"balanced"`` weighs classes by the inverse of their frequency.
+    interaction_loss : None, "paper", "default" or InteractionLoss, default=None
+        What to add to the cross-entropy, so that the network uses interactions of many regions
+        more and those of few less; takes several times longer. ``"paper"`` is as much of the
+        published loss as is public (estimator A of our reconstruction, literal form, weight
+        0.01). ``"default"`` is ours, not the paper's: the same estimator as a ratio of
+        logarithms, which cannot be lowered by ever larger logits (weight 0.1). All else is said
+        by an :class:`~pointinteract.losses.InteractionLoss`.
     n_votes : int, default=1
         Predictions average the logits of so many randomly scaled copies of each cloud (and,
         where a cloud has more than `n_points`, of different choices of points).
@@ -104,7 +94,10 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         The trained network.
     history_ : DataFrame
         One row an epoch: loss, accuracy on the training batches, ``validation_accuracy`` with
-        early stopping, learning rate, seconds.
+        early stopping, learning rate, seconds. With an interaction loss also ``cross_entropy``
+        and, once its warm-up is over, ``interaction_low``, ``interaction_high``,
+        ``interaction_loss`` (without its weight) and ``mean_abs_value``; with its
+        ``monitor_every``, ``kappa_low`` and ``kappa_high``.
     n_epochs_ : int
     best_epoch_ : int
         With early stopping, the epoch whose weights were kept.
@@ -145,6 +138,7 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         augmentation: Any = "scale_translate",
         label_smoothing: float = 0.0,
         class_weight: Any = None,
+        interaction_loss: Any = None,
         n_votes: int = 1,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -170,6 +164,7 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
         self.augmentation = augmentation
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
+        self.interaction_loss = interaction_loss
         self.n_votes = n_votes
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -283,103 +278,6 @@ class PointClassifier(ClassifierMixin, TrainedEstimator):
                 f"{type(self.module_).__name__} lacks."
             )
         return self._infer(clouds, self.module_.forward_pool)
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        check_option("protocol", self.protocol, PROTOCOLS)
-        if self.model is not None and self.pretrained is not None:
-            raise ValueError(
-                "give model or pretrained, not both: a pretrained network brings its own "
-                f"architecture. Got model={self.model!r}."
-            )
-        for name in ("max_epochs", "n_votes", "n_iter_no_change"):
-            check_int(name, getattr(self, name))
-        if self.max_norm is not None:
-            check_real("max_norm", self.max_norm, open_minimum=True)
-        check_real("head_factor", self.head_factor, open_minimum=True)
-        check_real("label_smoothing", self.label_smoothing, maximum=1.0, open_maximum=True)
-        check_real("validation_fraction", self.validation_fraction, maximum=1.0,
-                   open_minimum=True, open_maximum=True)
-        check_real("tol", self.tol)
-
-    def _check_labelled(
-        self, X: Any, y: Any, *, reset: bool, classes: Any = None
-    ) -> tuple[Clouds, np.ndarray]:
-        """Validate clouds and labels; returns labels as places in ``classes_``."""
-        clouds = self._validate_clouds(X, reset=reset)
-        y = check_labels(y, clouds, type(self).__name__)
-        if reset:
-            self.classes_ = find_classes(y if classes is None else classes)
-        return clouds, encode_labels(y, self.classes_)
-
-    def _settle(self, clouds: Clouds, sources: Any) -> dict[str, Tensor] | None:
-        encoder = None
-        if self.pretrained is not None:
-            encoder = pretrained_encoder(self.pretrained, clouds)
-            if encoder.config["n_channels"] != self._n_channels:
-                raise ValueError(
-                    f"the pretrained network reads {encoder.config['n_channels']} channels a "
-                    f"point, and X has {self._n_channels}."
-                )
-        model = DEFAULT_MODEL if self.model is None else self.model
-        self.architecture_ = describe_architecture(model, encoder)
-        self.architecture_["protocol"] = self.protocol
-        self._fitted_route = self._route()
-        if encoder is None:
-            return None
-        return {name: value for name, value in encoder.state_dict().items()
-                if not name.startswith("head.")}
-
-    def _build_module(self) -> nn.Module:
-        return make_network(
-            self.architecture_,
-            self.model,
-            n_channels=self._n_channels,
-            n_classes=len(self.classes_),
-            protocol=self.architecture_["protocol"],
-        )
-
-    def _route(self) -> tuple[str, ...]:
-        """What decides on the network, in a form that survives saving."""
-        return (self.protocol, str(self.model), str(self.pretrained))
-
-    def _count_features(self) -> int:
-        return int(getattr(self.module_, "num_features", 0))
-
-    def _run_options(self) -> dict[str, Any]:
-        return {"head_factor": self.head_factor, "max_norm": self.max_norm}
-
-    def _hold_back(
-        self, clouds: Clouds, codes: np.ndarray
-    ) -> tuple[Clouds, np.ndarray, AccuracyStopper | None]:
-        """Take the clouds away that decide when to stop, if any are to."""
-        if not self.early_stopping:
-            return clouds, codes, None
-        kept, held = hold_back(codes, self.validation_fraction, self.seed_)
-        stopper = AccuracyStopper(self, self._prepare(pick_clouds(clouds, held)), codes[held])
-        return pick_clouds(clouds, kept), codes[kept], stopper
-
-    def _make_targets(self, codes: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        weights = weigh_classes(self.class_weight, self.classes_, codes)
-        return torch.from_numpy(codes), weights
-
-    def _compute_loss(
-        self, points: Tensor, index: Tensor, targets: Any, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        codes, weight = targets
-        target = codes[index].to(points.device)
-        logits = self.module_(points)
-        if logits.shape != (len(points), len(self.classes_)):
-            raise ValueError(
-                f"model must answer logits of shape ({len(points)}, {len(self.classes_)}), got "
-                f"{tuple(logits.shape)}."
-            )
-        loss = smoothed_cross_entropy(
-            logits, target, smoothing=self.label_smoothing, weight=weight
-        )
-        if hasattr(self.module_, "auxiliary_loss"):
-            loss = loss + self.module_.auxiliary_loss()
-        return loss, {"accuracy": (logits.argmax(1) == target).float().mean()}
 
     def _vote(self, X: Any) -> np.ndarray:
         """Logits averaged over votes, (n_clouds, n_classes)."""

@@ -4,5 +4,23 @@ from pointinteract.explanation._controls import NoiseControl
 from pointinteract.explanation._explainer import InteractionExplainer
 from pointinteract.explanation._game import CloudGame
 from pointinteract.explanation._result import Explanation
+from pointinteract.explanation._sensitivity import MaskSensitivity, mask_sensitivity
+from pointinteract.explanation._study import InteractionStudy
+from pointinteract.explanation._study_transfer import (
+    few_shot_readout,
+    knn_readout,
+    linear_readout,
+)
 
-__all__ = ["CloudGame", "Explanation", "InteractionExplainer", "NoiseControl"]
+__all__ = [
+    "CloudGame",
+    "Explanation",
+    "InteractionExplainer",
+    "InteractionStudy",
+    "MaskSensitivity",
+    "NoiseControl",
+    "few_shot_readout",
+    "knn_readout",
+    "linear_readout",
+    "mask_sensitivity",
+]

@@ -84,26 +84,36 @@ def halve_clouds(
 
 def regions_of_second_sample(
     clouds: tuple[np.ndarray, ...],
+    regions: tuple[np.ndarray, ...],
     second: tuple[np.ndarray, ...],
-    n_regions: int,
-    start: str,
+    centers: tuple[int, str] | None,
 ) -> tuple[np.ndarray, ...]:
-    """Cut a second sample of the same surfaces around the region centers of the first."""
+    """Cut a second sample of the same surfaces as the first was cut.
+
+    Around the region centers of the first, where `centers` says how many and from which start;
+    None gives each point the region of the nearest point of the first sample.
+    """
     if len(second) != len(clouds):
         raise CloudError(f"X_resampled holds {len(second)} clouds, X holds {len(clouds)}.")
-    regions = []
-    for number, (cloud, other) in enumerate(zip(clouds, second, strict=True)):
+    found = []
+    for number, (cloud, cut, other) in enumerate(zip(clouds, regions, second, strict=True)):
         points = torch.from_numpy(cloud)[None]
-        centers = gather(points, region_centers(points, n_regions, start=start))
-        ids = assign_regions(torch.from_numpy(other).to(points.dtype)[None], centers)[0].numpy()
-        empty = sorted(set(range(n_regions)) - set(np.unique(ids).tolist()))
+        if centers is None:
+            known, names = points, cut
+        else:
+            n_regions, start = centers
+            known = gather(points, region_centers(points, n_regions, start=start))
+            names = np.arange(n_regions)
+        nearest = assign_regions(torch.from_numpy(other).to(points.dtype)[None], known)[0]
+        ids = names[nearest.numpy()]
+        empty = sorted(set(np.unique(cut).tolist()) - set(np.unique(ids).tolist()))
         if empty:
             raise CloudError(
                 f"cloud {number} of X_resampled has no point in the regions {empty} of cloud "
                 f"{number} of X; are they samples of the same surface, in the same position?"
             )
-        regions.append(ids)
-    return tuple(regions)
+        found.append(ids)
+    return tuple(found)
 
 
 def temperature_frame(values: np.ndarray, temperatures: Sequence[float]) -> pd.DataFrame:

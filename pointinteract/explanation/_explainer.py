@@ -1,35 +1,34 @@
 """InteractionExplainer: how a model of point clouds combines regions into a decision."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator
 
-from pointinteract._version import __version__
 from pointinteract.explanation._controls import (
     NoiseControl,
     halve_clouds,
     regions_of_second_sample,
     temperature_frame,
 )
-from pointinteract.explanation._game import (
-    BatchSize,
-    CloudGame,
-    check_clouds,
+from pointinteract.explanation._game import check_clouds
+from pointinteract.explanation._models import CloudModel, as_cloud_model
+from pointinteract.explanation._planning import (
+    check_params,
+    cut_for,
+    describe,
+    is_exact,
+    make_plan,
 )
-from pointinteract.explanation._models import OUTPUTS, CloudModel, as_cloud_model
-from pointinteract.explanation._probes import probe_model
-from pointinteract.explanation._progress import ProgressOption, progress_hook
-from pointinteract.explanation._regions import check_names, check_regions, cut_clouds
+from pointinteract.explanation._precision import check_precision
+from pointinteract.explanation._progress import ProgressOption
+from pointinteract.explanation._regions import check_names, check_regions
 from pointinteract.explanation._result import Explanation
-from pointinteract.explanation._scores import SCORES, find_score
-from pointinteract.explanation._targets import encode_labels, resolve_target, target_finder
-from pointinteract.games.coalitions import MAX_PLAYERS
-from pointinteract.ops.regions import BASELINES
-from pointinteract.utils._params import check_int, check_option
+from pointinteract.explanation._running import Run
+from pointinteract.explanation._sampled import build_sampled_fields
+from pointinteract.explanation._targets import encode_labels
 
 
 class InteractionExplainer(BaseEstimator):
@@ -42,14 +41,24 @@ class InteractionExplainer(BaseEstimator):
     Parameters
     ----------
     n_regions : int, default=10
-        Number of regions n. Each further one doubles the time; finer regions show finer
-        structure. Up to 16 is practical for small networks.
+        Number of regions n, up to 256. Each further one doubles the time, and finer regions
+        show finer structure. Up to 16 all coalitions are asked; of more, see `budget`.
+    players : {"fps", "kmeans", "voxels", "patches"}, default="fps"
+        How clouds are cut: around points far apart, as in the published work; around means;
+        by a grid; or into whole patches of a network that makes tokens of patches.
     start : {"first", "far"}, default="first"
         First region center: the first point of the cloud, as in the published work, or the
         point farthest from the mean, which does not depend on the order of the points.
-    baseline : {"center", "region"}, default="center"
-        Where the points of absent regions go, see
-        :func:`~pointinteract.ops.regions.mask_regions`.
+    absence : str, default="center"
+        What becomes of the points of absent regions. ``"center"``: they move to the mean of
+        the cloud, as in the published work; ``"region"``: to the mean of their region, which
+        takes less away; ``"remove"``: they are gone; ``"background"``: they become points of
+        `background`; ``"resample"``: copies of points that are still there. With
+        ``players="patches"`` also ``"token_drop"`` and ``"token_baseline"``: their tokens
+        are gone, or are those of an empty patch.
+    background : array (m, n_channels), list of such for each cloud, or None, default=None
+        For ``absence="background"``, in the coordinates that the network sees; None is a
+        sphere as large as the cloud.
     score : str or callable, default="log_odds"
         What is explained, for the target class: ``"log_odds"`` log p / (1 - p), ``"logit"``,
         ``"log_probability"``, ``"probability"``, ``"margin"`` (logit less the best other one),
@@ -64,20 +73,50 @@ class InteractionExplainer(BaseEstimator):
         `score` needs logits); modules and callables are taken to answer logits.
         Probabilities are kept above 1e-7 before logarithms are taken, so models that answer
         exact zeros (forests) are better explained with ``score="probability"``.
+    engine : {"auto", "generic", "set_pool", "weighted", "patches"}, default="auto"
+        How answers to all coalitions are found: ``"generic"`` runs the model on every masked
+        cloud; the others share work where the network says that it can be shared. Each is
+        compared with plain forwards on a few coalitions of every cloud, and left where it
+        differs by more than 1e-4.
+    structure : record or tuple of records, optional
+        What a network that is not ours has to say, see :mod:`pointinteract.nn.structure`.
+    budget : int or None, default=None
+        Coalitions asked of each cloud where 2^n is more: chosen ones, from which a sparse
+        game is recovered. None asks all up to 16 regions, else 8,192.
+    keep_answers : bool, default=False
+        Keep the answers for all classes, so that another score or target needs no model:
+        2^n x n_classes x 4 bytes a cloud.
+    precision : {"float32", "tf32", "bfloat16"}, default="float32"
+        What networks compute in. Less is faster, and noise grows with the order: it is
+        measured on up to 2 clouds and kept beside the result.
     batch_size : int, "auto" or None, default=None
-        Masked clouds per call of the model. None is a fixed size by kind of model and device;
-        ``"auto"`` times a few sizes on the way, which can change the last bits of the result.
-        Halved when a GPU runs out of memory.
+        Masked clouds per call of the model. None is a size by kind of model, device and number
+        of points; ``"auto"`` finds it by timing the first calls, which can change the last bits
+        of the result. Halved when memory runs out.
     n_jobs : int or None, default=None
         Clouds explained at once by joblib, for estimators and callables. Torch modules are
         run in this process, where threads are torch's.
+    resume : path or None, default=None
+        File to keep what is finished in. The same call goes on from there after an
+        interruption; another one refuses the file.
     progress : bool or callable, default=False
         True shows a bar (needs rich); a callable is called with the numbers of masked clouds
         done and in total.
     device : str or None, default=None
         For torch modules: None works where the module is, else a copy of it is moved.
     random_state : int, RandomState instance or None, default=None
-        Splits the clouds of :meth:`noise_control`. Nothing else is random.
+        Splits the clouds of :meth:`noise_control`, chooses coalitions within `budget`, and
+        draws what is random of an absence. Nothing else is random.
+
+    Attributes
+    ----------
+    engine_ : str
+        The engine that the last explanation was made with.
+    speedup_ : float
+        How many times faster than plain forwards it was, by the time these took on the
+        coalitions that were checked, the check itself included.
+    max_error_ : float
+        Largest disagreement with them, relative to the largest answer.
 
     Notes
     -----
@@ -114,25 +153,41 @@ class InteractionExplainer(BaseEstimator):
         self,
         n_regions: int = 10,
         *,
+        players: str = "fps",
         start: str = "first",
-        baseline: str = "center",
+        absence: str = "center",
+        background: Any = None,
         score: str | Callable[[np.ndarray, int], np.ndarray] = "log_odds",
         target: Any = "auto",
         output: str = "auto",
+        engine: str = "auto",
+        structure: Any = None,
+        budget: int | None = None,
+        keep_answers: bool = False,
+        precision: str = "float32",
         batch_size: int | str | None = None,
         n_jobs: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
         progress: ProgressOption = False,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_regions = n_regions
+        self.players = players
         self.start = start
-        self.baseline = baseline
+        self.absence = absence
+        self.background = background
         self.score = score
         self.target = target
         self.output = output
+        self.engine = engine
+        self.structure = structure
+        self.budget = budget
+        self.keep_answers = keep_answers
+        self.precision = precision
         self.batch_size = batch_size
         self.n_jobs = n_jobs
+        self.resume = resume
         self.progress = progress
         self.device = device
         self.random_state = random_state
@@ -169,7 +224,7 @@ class InteractionExplainer(BaseEstimator):
         """
         adapted, clouds = self._start(model, X)
         if regions is None:
-            cut = cut_clouds(clouds, self.n_regions, self.start)
+            cut = cut_for(self, adapted, clouds)
         else:
             cut = check_regions(regions, clouds, self.n_regions)
         names = check_names(region_names, len(clouds), self.n_regions)
@@ -204,14 +259,18 @@ class InteractionExplainer(BaseEstimator):
             centers, those found on `X`.
         """
         adapted, clouds = self._start(model, X)
-        cut = cut_clouds(clouds, self.n_regions, self.start)
+        cut = cut_for(self, adapted, clouds)
         if X_resampled is None:
             pairs = halve_clouds(clouds, cut, self.random_state)
         else:
             second = adapted.prepare(check_clouds(X_resampled))
-            second_cut = regions_of_second_sample(clouds, second, self.n_regions, self.start)
-            pairs = ((clouds, cut), (second, second_cut))
-        first, again = (self._explain(adapted, *pair, y) for pair in pairs)
+            centers = (self.n_regions, self.start) if self.players == "fps" else None
+            pairs = (
+                (clouds, cut),
+                (second, regions_of_second_sample(clouds, cut, second, centers)),
+            )
+        first = self._explain(adapted, *pairs[0], y)
+        again = self._explain(adapted, *pairs[1], y, part="second")
         return NoiseControl(first, again)
 
     def scale_control(
@@ -234,28 +293,32 @@ class InteractionExplainer(BaseEstimator):
             Columns order and one per temperature.
         """
         adapted, clouds = self._start(model, X)
-        cut = cut_clouds(clouds, self.n_regions, self.start)
+        if not is_exact(self):
+            raise ValueError(
+                "scale_control needs the scores of all coalitions; lower n_regions (now "
+                f"{self.n_regions}) or raise budget (now {self.budget})."
+            )
+        cut = cut_for(self, adapted, clouds)
         labels = None if y is None else encode_labels(y, len(clouds), adapted.classes)
-        values, _, _ = self._score_all(adapted, clouds, cut, labels, temperatures)
-        return temperature_frame(values, temperatures)
-
-    def _check_params(self) -> None:
-        check_int("n_regions", self.n_regions, minimum=1, maximum=MAX_PLAYERS)
-        check_option("start", self.start, ("first", "far"))
-        check_option("baseline", self.baseline, BASELINES)
-        check_option("output", self.output, OUTPUTS)
-        if not callable(self.score):
-            check_option("score", self.score, tuple(SCORES))
-        if self.batch_size not in (None, "auto"):
-            check_int("batch_size", self.batch_size)
+        plan = make_plan(self, clouds, temperatures, part="scale")
+        outcome = Run(plan, adapted, clouds, cut, labels).outcome()
+        return temperature_frame(outcome.values, temperatures)
 
     def _start(
         self, model: Any, X: np.ndarray | Sequence[np.ndarray]
     ) -> tuple[CloudModel, tuple[np.ndarray, ...]]:
         """Check everything, and bring model and clouds to the form that is worked on."""
-        self._check_params()
+        check_params(self)
         clouds = check_clouds(X)
-        adapted = as_cloud_model(model, score=self.score, output=self.output, device=self.device)
+        adapted = as_cloud_model(
+            model,
+            score=self.score,
+            output=self.output,
+            device=self.device,
+            structure=self.structure,
+            precision=self.precision,
+        )
+        check_precision(self.precision, adapted.device)
         return adapted, adapted.prepare(clouds)
 
     def _explain(
@@ -265,119 +328,28 @@ class InteractionExplainer(BaseEstimator):
         regions: tuple[np.ndarray, ...],
         y: Sequence[Any] | None,
         names: tuple[tuple[str, ...], ...] | None = None,
+        part: str | None = None,
     ) -> Explanation:
         """Explain prepared clouds with their regions."""
         labels = None if y is None else encode_labels(y, len(clouds), model.classes)
-        values, targets, predicted = self._score_all(model, clouds, regions, labels)
-        return self._make_result(
-            model, values[0], clouds, regions, targets, predicted, labels, names
-        )
-
-    def _score_all(
-        self,
-        model: CloudModel,
-        clouds: tuple[np.ndarray, ...],
-        regions: tuple[np.ndarray, ...],
-        labels: np.ndarray | None,
-        temperatures: Sequence[float] = (1.0,),
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Return values (n_temperatures, n_clouds, 2^n), and target and predicted columns."""
-        targets, predicted, values = [], [], []
-        probe_model(self._game(model, clouds[0], regions[0]), model.name)
-        model.n_clipped = 0  # the probe's answers do not count
-        find_target = target_finder(self.target, labels, model.classes)
-        for number, answers in enumerate(self._all_answers(model, clouds, regions)):
-            if answers.ndim == 1:
-                values.append([answers / temperature for temperature in temperatures])
-                continue
-            predicted.append(int(answers[-1].argmax()))
-            targets.append(find_target(number, predicted[-1], answers.shape[1]))
-            score = find_score(self.score)
-            values.append([score(answers / t, targets[-1]) for t in temperatures])
-        array = np.asarray(values, dtype=np.float64).transpose(1, 0, 2)
-        if not targets:
-            return array, None, None
-        return array, np.array(targets), np.array(predicted)
-
-    def _all_answers(
-        self,
-        model: CloudModel,
-        clouds: tuple[np.ndarray, ...],
-        regions: tuple[np.ndarray, ...],
-    ) -> Any:
-        """Yield the answers to all coalitions, cloud by cloud."""
-        batch_size = BatchSize(self.batch_size, model.batch_size)
-        games = (
-            self._game(model, points, ids, batch_size)
-            for points, ids in zip(clouds, regions, strict=True)
-        )
-        n_coalitions = 2**self.n_regions
-        total = n_coalitions * len(clouds)
-        in_process = isinstance(model.device, torch.device) and model.dtype is not None
-        with progress_hook(self.progress, total, f"Explaining {model.name}") as advance:
-            if in_process or effective_n_jobs(self.n_jobs) == 1:
-                for game in games:
-                    yield game.answers(advance=advance)
-                return
-            parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
-            for answers, n_clipped in parallel(delayed(_answers_of)(game) for game in games):
-                model.n_clipped += n_clipped
-                advance(n_coalitions)
-                yield answers
-
-    def _game(
-        self,
-        model: CloudModel,
-        points: np.ndarray,
-        regions: np.ndarray,
-        batch_size: BatchSize | None = None,
-    ) -> CloudGame:
-        return CloudGame(
-            points,
-            regions,
-            self.n_regions,
-            model,
-            baseline=self.baseline,
-            batch_size=batch_size,
-        )
-
-    def _make_result(
-        self,
-        model: CloudModel,
-        values: np.ndarray,
-        clouds: tuple[np.ndarray, ...],
-        regions: tuple[np.ndarray, ...],
-        targets: np.ndarray | None,
-        predicted: np.ndarray | None,
-        labels: np.ndarray | None,
-        names: tuple[tuple[str, ...], ...] | None,
-    ) -> Explanation:
-        which = resolve_target(self.target, labels)
-        score = getattr(self.score, "__name__", self.score)
-        meta = {
-            "model": model.name,
-            "score": score if targets is not None else "value",
-            "target": which if isinstance(which, str) else str(which),
-            "n_regions": self.n_regions,
-            "start": self.start,
-            "baseline": self.baseline,
-            "n_clipped": model.n_clipped,
-            "version": __version__,
-        }
+        plan = make_plan(self, clouds, part=part)
+        outcome = Run(plan, model, clouds, regions, labels).outcome()
+        self.engine_, self.speedup_ = outcome.engine, outcome.speedup
+        self.max_error_ = outcome.max_error
+        more: dict[str, Any] = {}
+        if plan.coalitions is not None:
+            more = build_sampled_fields(plan.coalitions, outcome.values[0])
         return Explanation(
-            values=values,
+            values=outcome.values[0],
             points=clouds,
             regions=regions,
-            targets=targets,
-            predicted=predicted,
-            labels=labels if targets is not None else None,
+            targets=outcome.targets,
+            predicted=outcome.predicted,
+            labels=labels if outcome.targets is not None else None,
             classes=model.classes,
             region_names=names,
-            meta=meta,
+            answers=outcome.answers,
+            noise_by_order=outcome.noise_by_order,
+            meta=describe(self, model, outcome, labels),
+            **more,
         )
-
-
-def _answers_of(game: CloudGame) -> tuple[np.ndarray, int]:
-    before = game.model.n_clipped
-    answers = game.answers()
-    return answers, game.model.n_clipped - before

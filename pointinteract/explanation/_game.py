@@ -2,46 +2,17 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from pointinteract.exceptions import CloudError
+from pointinteract.explanation._absence import TOKEN_ABSENCES, Absence, make_absence
+from pointinteract.explanation._batches import BatchSize, forget_failed_batch, is_out_of_memory
+from pointinteract.explanation._engines._base import Engine
 from pointinteract.explanation._models import CloudModel
 from pointinteract.games.coalitions import all_coalitions
-from pointinteract.ops.regions import mask_regions
-
-PROBED_SIZES = (16, 64, 256, 1024)
-
-
-class BatchSize:
-    """The number of masked clouds per call: fixed, or found by timing the first calls.
-
-    The probing calls are part of the work, not in addition to it.
-    """
-
-    def __init__(self, batch_size: int | str | None, default: int) -> None:
-        self._left = list(PROBED_SIZES) if batch_size == "auto" else []
-        self._times: dict[int, float] = {}
-        self.current = default if batch_size in (None, "auto") else int(batch_size)
-        if self._left:
-            self.current = self._left.pop(0)
-
-    def report(self, n_clouds: int, seconds: float) -> None:
-        """Take note of one call; while probing, move on to the next size."""
-        if n_clouds == self.current and (self._left or self._times):
-            self._times.setdefault(n_clouds, seconds / n_clouds)
-            if self._left:
-                self.current = self._left.pop(0)
-            else:
-                self.current = min(self._times, key=self._times.__getitem__)
-                self._times = {}
-
-    def shrink(self) -> bool:
-        """Halve after running out of memory; False if there is nothing left to halve."""
-        self._left, self._times = [], {}
-        self.current, before = max(1, self.current // 2), self.current
-        return self.current < before
 
 
 class CloudGame:
@@ -56,9 +27,24 @@ class CloudGame:
     value : callable, optional
         From the model's answers (S, K) to values (S,). May be left out where only
         :meth:`answers` is wanted.
-    baseline : str
-        See :func:`~pointinteract.ops.regions.mask_regions`.
-    batch_size : BatchSize, int or None
+    absence : str, default="center"
+        What it means that a region is not there, see :class:`InteractionExplainer`.
+    background : array-like, shape (m, n_channels), optional
+        For ``absence="background"``.
+    seed, sample : int, default=0
+        What random absences draw from: a seed, and the number of the cloud.
+    batch_size : BatchSize, int, "auto" or None
+    engine : Engine, optional
+        Answers in place of plain masked forwards when the game is called.
+
+    Attributes
+    ----------
+    n_players : int
+    points : Tensor of shape (n_points, n_channels)
+        On the model's device.
+    regions : int64 Tensor of shape (n_points,)
+    absence : Absence
+        Makes the masked clouds.
     """
 
     def __init__(
@@ -69,53 +55,103 @@ class CloudGame:
         model: CloudModel,
         *,
         value: Callable[[np.ndarray], np.ndarray] | None = None,
-        baseline: str = "center",
-        batch_size: BatchSize | int | None = None,
+        absence: str = "center",
+        background: Any = None,
+        seed: int = 0,
+        sample: int = 0,
+        batch_size: BatchSize | int | str | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.n_players = n_regions
         self.model = model
         self.value = value
-        self.baseline = baseline
+        self.engine = engine
         if not isinstance(batch_size, BatchSize):
-            batch_size = BatchSize(batch_size, model.batch_size)
+            batch_size = BatchSize(batch_size, model.batch_size(len(points)))
         self.batch_size = batch_size
         # Copies: arrays may be read-only, and tensors do not know that.
         self.points = torch.tensor(points, dtype=model.dtype, device=model.device)
-        self._regions = torch.tensor(regions, dtype=torch.int64, device=model.device)
+        self.regions = torch.tensor(regions, dtype=torch.int64, device=model.device)
+        self.absence: Absence = make_absence(
+            absence,
+            self.points,
+            self.regions,
+            n_regions,
+            background=background,
+            seed=seed,
+            sample=sample,
+        )
 
     def __call__(self, coalitions: np.ndarray) -> np.ndarray:
-        answers = self.answers(coalitions)
+        if self.engine is None:
+            answers = self.answers(coalitions)
+        else:
+            with self.model.session():
+                answers = self.engine.answers(self, coalitions)
         return answers if self.value is None or answers.ndim == 1 else self.value(answers)
+
+    @property
+    def has_masked_clouds(self) -> bool:
+        """Whether absence happens among points, so that plain forwards exist."""
+        return self.absence.name not in TOKEN_ABSENCES
 
     def answers(
         self,
         coalitions: np.ndarray | None = None,
         advance: Callable[[int], None] | None = None,
     ) -> np.ndarray:
-        """Return the model's answers, float64 (S, K) or (S,), to coalitions (all by default)."""
+        """Answer coalitions (all by default) by plain forwards of masked clouds.
+
+        Returns
+        -------
+        answers : ndarray of float64, shape (S, K) or (S,)
+        """
         if coalitions is None:
             coalitions = all_coalitions(self.n_players)
         keep = torch.tensor(coalitions, device=self.model.device)
-        parts: list[np.ndarray] = []
+        if self.absence.constant:
+            order, sizes = None, [len(keep)]
+        else:
+            # Clouds of different sizes do not share a batch; like sizes are brought together.
+            n_kept = self.absence.n_kept(keep)
+            order = torch.argsort(n_kept, stable=True)
+            keep, sizes = keep[order], torch.unique(n_kept, return_counts=True)[1].tolist()
+        answers: np.ndarray | None = None
         first = 0
         with self.model.session():
-            while first < len(keep):
-                chunk = keep[first : first + self.batch_size.current]
-                started = time.perf_counter()
-                try:
-                    masked = mask_regions(
-                        self.points, self._regions, chunk, baseline=self.baseline
+            for end in np.cumsum(sizes).tolist():
+                while first < end:
+                    part = self._answer_batch(
+                        keep[first : min(end, first + self.batch_size.current)]
                     )
-                    parts.append(self.model.evaluate(masked))
-                except torch.cuda.OutOfMemoryError:
-                    if not self.batch_size.shrink():
-                        raise
-                    continue
-                self.batch_size.report(len(chunk), time.perf_counter() - started)
-                first += len(chunk)
-                if advance is not None:
-                    advance(len(chunk))
-        return np.concatenate(parts)
+                    if part is None:
+                        continue
+                    if answers is None:
+                        answers = np.empty((len(keep), *part.shape[1:]))
+                    rows = slice(first, first + len(part))
+                    answers[rows if order is None else order[rows].cpu().numpy()] = part
+                    first += len(part)
+                    if advance is not None:
+                        advance(len(part))
+        assert answers is not None
+        return answers
+
+    def _answer_batch(self, keep: torch.Tensor) -> np.ndarray | None:
+        """Answer coalitions whose masked clouds have one size; None: they were too many."""
+        started = time.perf_counter()
+        try:
+            if self.absence.constant:
+                masked = self.absence.masked(keep)
+            else:
+                ((_, masked),) = self.absence.batches(keep, len(keep))
+            answers = self.model.evaluate(masked)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or not self.batch_size.shrink():
+                raise
+            forget_failed_batch()
+            return None
+        self.batch_size.report(len(keep), time.perf_counter() - started)
+        return answers
 
 
 def check_clouds(X: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

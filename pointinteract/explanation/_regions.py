@@ -1,22 +1,76 @@
 """The regions of many clouds: cut here, or given and checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pointinteract.exceptions import CloudError
-from pointinteract.ops.regions import partition_regions
+from pointinteract.ops.regions import (
+    kmeans_regions,
+    partition_regions,
+    patch_regions,
+    voxel_regions,
+)
+from pointinteract.utils._params import check_option
+
+PLAYERS = ("fps", "kmeans", "voxels", "patches")
 
 # Clouds of equal length are cut together, but not more than this at once.
 _CHUNK = 128
 
+Patches = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 def cut_clouds(
-    clouds: tuple[np.ndarray, ...], n_regions: int, start: str
+    clouds: tuple[np.ndarray, ...],
+    n_regions: int,
+    players: str = "fps",
+    start: str = "first",
+    *,
+    patches: Patches | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """Cut every cloud; equal lengths in one call."""
+    """Cut every cloud; equal lengths in one call.
+
+    Nothing here is random: the same cloud is always cut the same way, in any company.
+
+    Parameters
+    ----------
+    clouds : tuple of ndarray, each (n_points, n_channels)
+    n_regions : int
+    players : {"fps", "kmeans", "voxels", "patches"}, default="fps"
+        See :func:`~pointinteract.ops.regions.partition_regions`, ``kmeans_regions``,
+        ``voxel_regions`` and ``patch_regions`` there.
+    start : {"first", "far"}, default="first"
+        Where the first region forms; voxels have no start.
+    patches : callable, optional
+        For ``"patches"``: from clouds (B, N, C), as the model wants them and on the CPU, to
+        indices (B, G, K) and centers (B, G, 3) of patches, as ``PatchTokens.patches``.
+
+    Returns
+    -------
+    regions : tuple of ndarray of int64, each (n_points,)
+    """
+    check_option("players", players, PLAYERS)
+    if players == "patches" and patches is None:
+        raise ValueError(
+            'players="patches" needs a network that says what its patches are: one whose '
+            "structure() gives PatchTokens, or InteractionExplainer(structure=PatchTokens(...))."
+        )
+
+    def cut(points: Tensor) -> np.ndarray:
+        if players == "kmeans":
+            return kmeans_regions(points, n_regions, start=start).numpy()
+        if players == "voxels":
+            return voxel_regions(points, n_regions).numpy()
+        if players == "patches":
+            assert patches is not None
+            centers = patches(points)[1].to(points)
+            return patch_regions(points, centers, n_regions, start=start)[0].numpy()
+        return partition_regions(points, n_regions, start=start).numpy()
+
     regions: list[np.ndarray] = [np.empty(0)] * len(clouds)
     by_length: dict[int, list[int]] = {}
     for number, cloud in enumerate(clouds):
@@ -26,9 +80,9 @@ def cut_clouds(
             chunk = numbers[first : first + _CHUNK]
             points = torch.from_numpy(np.stack([clouds[number] for number in chunk]))
             try:
-                ids = partition_regions(points, n_regions, start=start).numpy()
+                ids = cut(points)
             except CloudError as error:
-                raise _name_cloud(clouds, chunk, n_regions, start, error) from error
+                raise _name_cloud(cut, points, chunk, error) from error
             for number, row in zip(chunk, ids, strict=True):
                 regions[number] = row
     return tuple(regions)
@@ -92,18 +146,15 @@ def names_from_parts(
 
 
 def _name_cloud(
-    clouds: tuple[np.ndarray, ...],
-    chunk: list[int],
-    n_regions: int,
-    start: str,
-    error: CloudError,
+    cut: Callable[[Tensor], np.ndarray], points: Tensor, chunk: list[int], error: CloudError
 ) -> CloudError:
     """Say the number of the cloud in X, not in the chunk that was cut together."""
-    for number in chunk:
-        n_distinct = len(np.unique(clouds[number][:, :3], axis=0))
-        if n_distinct < n_regions:
-            return CloudError(
-                f"cloud {number} of X has {n_distinct} distinct points, fewer than "
-                f"n_regions={n_regions}; lower n_regions or leave the cloud out."
-            )
+    for number, cloud in zip(chunk, points, strict=True):
+        try:
+            cut(cloud[None])
+        except CloudError as alone:
+            message = str(alone)
+            if "cloud 0 " in message:
+                return CloudError(message.replace("cloud 0 ", f"cloud {number} of X ", 1))
+            return CloudError(f"cloud {number} of X: {message}")
     return error

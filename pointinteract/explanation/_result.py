@@ -1,28 +1,23 @@
 """Explanation: the measured scores of all coalitions, and everything that follows from them."""
 
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from pointinteract.exceptions import PointInteractWarning
+from pointinteract.explanation._indices import Indices
+from pointinteract.explanation._measures import Measures
 from pointinteract.explanation._regions import check_names, names_from_parts
 from pointinteract.explanation._saving import read_fields, write_fields
-from pointinteract.explanation._tables import (
-    NORMALIZATIONS,
-    Bootstrap,
-    comparison_frame,
-    range_estimate,
-    strength_frame,
+from pointinteract.explanation._terms import all_terms_frame, sampled_terms_frame
+from pointinteract.games.coalitions import (
+    coalition_index,
+    coalition_members,
+    coalition_orders,
 )
-from pointinteract.games.coalitions import coalition_members, coalition_orders, n_players_of
-from pointinteract.games.harsanyi import moebius_transform
-from pointinteract.games.orders import Estimate
 from pointinteract.utils._params import check_int, check_option
 
 if TYPE_CHECKING:
@@ -34,16 +29,22 @@ PLOT_KINDS = ("orders", "regions")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Explanation:
+class Explanation(Measures, Indices):
     """Scores of all coalitions of regions of some clouds, by one model.
 
     Indexing gives an explanation of fewer clouds: ``explanation[3]``, ``explanation[:5]``,
-    ``explanation[explanation.correct]``.
+    ``explanation[explanation.correct]``. A number or a slice shares memory with the whole.
+
+    With more regions than can be enumerated only chosen coalitions are scored. Such a
+    *sampled* explanation (`is_exact` is False) knows the interactions of order 1, and of 2
+    where the budget allows, exactly; of higher ones it reports those that are stable.
 
     Attributes
     ----------
     values : ndarray of float64, shape (n_clouds, 2^n_regions)
         Score of each coalition; bit i of a column's number says whether region i is present.
+        Of a sampled explanation (n_clouds, n_coalitions), in the order of `coalitions`. The
+        first is always the score of nothing, the last that of everything.
     points : tuple of ndarray, each (n_points, n_channels)
         The clouds that were explained.
     regions : tuple of ndarray of int, each (n_points,)
@@ -56,76 +57,28 @@ class Explanation:
         A name for each region of each cloud.
     meta : dict
         Name of the model, and how the scores were made.
+    answers : ndarray of shape (n_clouds, n_coalitions, n_classes), or None
+        The model's answers, if they were kept; :meth:`rescore` makes other scores of them.
+    coalitions : ndarray of bool, shape (n_coalitions, n_regions), or None
+        Of a sampled explanation: the coalitions that were scored, the same for all clouds.
+    surrogates : tuple of SparseFourier, or None
+        Of a sampled explanation: the Fourier terms recovered for each cloud.
+    r2 : ndarray of float64, shape (n_clouds,), or None
+        Of a sampled explanation: share of the variance of held-out scores that the surrogate
+        explains.
+    noise_by_order : ndarray of float64, shape (n_regions,), or None
+        Error of the interactions of each order, where the model ran in lower precision.
     """
-
-    values: np.ndarray
-    points: tuple[np.ndarray, ...]
-    regions: tuple[np.ndarray, ...]
-    targets: np.ndarray | None = None
-    predicted: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    classes: np.ndarray | None = None
-    region_names: tuple[tuple[str, ...], ...] | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def n_clouds(self) -> int:
-        """Number of clouds."""
-        return len(self.values)
-
-    @property
-    def n_regions(self) -> int:
-        """Number of regions of each cloud."""
-        return n_players_of(self.values.shape[1])
-
-    @cached_property
-    def interactions(self) -> np.ndarray:
-        """AND interaction I(S) of each coalition, (n_clouds, 2^n_regions)."""
-        return moebius_transform(self.values)
-
-    @property
-    def correct(self) -> np.ndarray | None:
-        """Whether the model predicts the true class, (n_clouds,), or None if unknown."""
-        if self.labels is None or self.predicted is None:
-            return None
-        return self.predicted == self.labels
-
-    def __len__(self) -> int:
-        return self.n_clouds
-
-    def __iter__(self) -> "Iterator[Explanation]":
-        return (self[cloud] for cloud in range(self.n_clouds))
-
-    def __getitem__(self, clouds: Any) -> "Explanation":
-        rows = np.arange(self.n_clouds)[clouds]
-        rows = np.atleast_1d(rows)
-
-        def pick(array: np.ndarray | None) -> np.ndarray | None:
-            return None if array is None else array[rows]
-
-        return replace(
-            self,
-            values=self.values[rows],
-            points=tuple(self.points[row] for row in rows),
-            regions=tuple(self.regions[row] for row in rows),
-            targets=pick(self.targets),
-            predicted=pick(self.predicted),
-            labels=pick(self.labels),
-            region_names=self.region_names and tuple(self.region_names[row] for row in rows),
-        )
 
     def __repr__(self) -> str:
         score = self.meta.get("score", "score")
         target = self.meta.get("target")
         of = f" of the {target} class" if target in ("true", "predicted") else f" of {target}"
+        sampled = "" if self.is_exact else f", {self.values.shape[1]} coalitions sampled"
         return (
             f"<Explanation of {self.meta.get('model', 'a model')}: {self.n_clouds} clouds, "
-            f"{self.n_regions} regions, {score}{'' if self.targets is None else of}>"
+            f"{self.n_regions} regions, {score}{'' if self.targets is None else of}{sampled}>"
         )
-
-    def class_name(self, column: int) -> str:
-        """Label of an output column as text."""
-        return str(column if self.classes is None else self.classes[column])
 
     def names_of(self, cloud: int, coalition: int) -> tuple[str, ...]:
         """Names of the regions in a coalition, by number where they have none."""
@@ -162,10 +115,37 @@ class Explanation:
         return replace(self, region_names=check_names(names, self.n_clouds, self.n_regions))
 
     def strongest(self, cloud: int = 0, top: int = 10, *, min_order: int = 1) -> np.ndarray:
-        """Return the numbers of the strongest coalitions of a cloud, by |I|, descending."""
+        """Return the numbers of the strongest coalitions of a cloud, by \\|I\\|, descending.
+
+        Of a sampled explanation, those among its exact and stable ones; the numbers are then
+        Python integers in an array of objects, since they can have as many bits as regions.
+        """
+        top = check_int("top", top)
+        if not self.is_exact:
+            terms = self.terms[cloud]
+            strength = np.where(terms.orders >= min_order, np.abs(terms.effects), -1.0)
+            rows = np.argsort(-strength, kind="stable")[:top]
+            rows = rows[strength[rows] >= 0]
+            numbers = np.empty(len(rows), dtype=object)
+            numbers[:] = [coalition_index(row[row >= 0]) for row in terms.members[rows]]
+            return numbers
         candidates = np.flatnonzero(coalition_orders(self.n_regions) >= max(1, min_order))
         strength = np.abs(self.interactions[cloud, candidates])
-        return candidates[np.argsort(-strength, kind="stable")[: check_int("top", top)]]
+        return candidates[np.argsort(-strength, kind="stable")[:top]]
+
+    def effects(self, cloud: int, coalitions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the AND interactions of some coalitions of a cloud, by number.
+
+        Of a sampled explanation, those that are neither exact nor stable are NaN.
+        """
+        if self.is_exact:
+            return self.interactions[cloud, np.asarray(coalitions, dtype=np.int64)]
+        terms = self.terms[cloud]
+        known = {
+            coalition_index(row[row >= 0]): effect
+            for row, effect in zip(terms.members, terms.effects, strict=True)
+        }
+        return np.array([known.get(int(number), np.nan) for number in coalitions])
 
     def to_frame(self, top: int | None = None) -> pd.DataFrame:
         """Tabulate the interactions.
@@ -179,148 +159,16 @@ class Explanation:
         -------
         frame : DataFrame
             Columns cloud, coalition (its number), order, members (tuple of region numbers),
-            value (score with only these regions) and interaction.
+            value (score with only these regions) and interaction. Of a sampled explanation:
+            cloud, order, members, interaction, error and basis, ``"exact"`` or ``"stable"``.
         """
+        if not self.is_exact:
+            return sampled_terms_frame(self.terms, top)
         rows = [
             np.arange(self.values.shape[1]) if top is None else self.strongest(cloud, top)
             for cloud in range(self.n_clouds)
         ]
-        coalition = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
-        cloud = np.repeat(np.arange(self.n_clouds), [len(row) for row in rows])
-        members = [coalition_members(index) for index in range(self.values.shape[1])]
-        return pd.DataFrame(
-            {
-                "cloud": cloud,
-                "coalition": coalition,
-                "order": coalition_orders(self.n_regions)[coalition],
-                "members": [members[index] for index in coalition],
-                "value": self.values[cloud, coalition],
-                "interaction": self.interactions[cloud, coalition],
-            }
-        )
-
-    def strength_by_order(
-        self,
-        normalize: str = "kappa",
-        *,
-        correct_only: bool = False,
-        confidence: float = 0.95,
-        n_bootstraps: int = 1000,
-        random_state: int | np.random.RandomState | None = 0,
-    ) -> pd.DataFrame:
-        """Measure how strong the interactions of each order are.
-
-        Parameters
-        ----------
-        normalize : {"kappa", "raw", "z", "sum", "cancellation"}, default="kappa"
-            ``"raw"``: mean of \\|I\\| over the coalitions of an order and over clouds.
-            ``"kappa"``: that as a share of its sum over orders, so that models of different
-            output scale compare. ``"z"``: divided by the mean change of the score from
-            nothing to everything. ``"sum"``: as kappa, with sums over coalitions instead of
-            means, which weighs middle orders more. ``"cancellation"``: \\|sum of I\\| over the
-            sum of \\|I\\|, near 0 where effects of an order cancel.
-        correct_only : bool, default=False
-            Only clouds that the model classifies correctly.
-        confidence, n_bootstraps, random_state
-            Of the bootstrap interval over clouds. One cloud has no interval (NaN).
-
-        Returns
-        -------
-        frame : DataFrame
-            Columns order (1 to n_regions), strength, low, high.
-        """
-        check_option("normalize", normalize, tuple(NORMALIZATIONS))
-        values = self._chosen(correct_only).values
-        return strength_frame(values, normalize, Bootstrap(confidence, n_bootstraps, random_state))
-
-    def kappa_low(
-        self,
-        bounds: str = "0.3/0.7",
-        *,
-        normalize: str = "kappa",
-        correct_only: bool = False,
-        confidence: float = 0.95,
-        n_bootstraps: int = 1000,
-        random_state: int | np.random.RandomState | None = 0,
-    ) -> Estimate:
-        """Add the strengths of the low orders up.
-
-        Parameters
-        ----------
-        bounds : {"0.3/0.7", "thirds", "halves"}, default="0.3/0.7"
-            Which orders are low, see :func:`~pointinteract.games.order_range`.
-        normalize, correct_only, confidence, n_bootstraps, random_state
-            As in :meth:`strength_by_order`.
-
-        Returns
-        -------
-        estimate : Estimate
-            value, low and high, with the interval over clouds.
-        """
-        check_option("normalize", normalize, tuple(NORMALIZATIONS))
-        bootstrap = Bootstrap(confidence, n_bootstraps, random_state)
-        values = self._chosen(correct_only).values
-        return range_estimate(values, "low", bounds, normalize, bootstrap)
-
-    def kappa_high(
-        self,
-        bounds: str = "0.3/0.7",
-        *,
-        normalize: str = "kappa",
-        correct_only: bool = False,
-        confidence: float = 0.95,
-        n_bootstraps: int = 1000,
-        random_state: int | np.random.RandomState | None = 0,
-    ) -> Estimate:
-        """Add the strengths of the high orders up; see :meth:`kappa_low`."""
-        check_option("normalize", normalize, tuple(NORMALIZATIONS))
-        bootstrap = Bootstrap(confidence, n_bootstraps, random_state)
-        values = self._chosen(correct_only).values
-        return range_estimate(values, "high", bounds, normalize, bootstrap)
-
-    def compare(
-        self,
-        other: "Explanation",
-        normalize: str = "kappa",
-        *,
-        correct_only: bool = False,
-        confidence: float = 0.95,
-        n_bootstraps: int = 1000,
-        random_state: int | np.random.RandomState | None = 0,
-    ) -> pd.DataFrame:
-        """Compare with another explanation of the same clouds, pair by pair.
-
-        Parameters
-        ----------
-        other : Explanation
-            Of another model, or of another sample, with the same clouds in the same order.
-        correct_only : bool, default=False
-            Only clouds that both models classify correctly.
-        normalize, confidence, n_bootstraps, random_state
-            As in :meth:`strength_by_order`.
-
-        Returns
-        -------
-        frame : DataFrame
-            Columns order, strength (of this), strength_other, difference (other less this)
-            with its interval low to high over clouds drawn in pairs, and correlation of I(S)
-            over clouds and coalitions, which means something only where region i of one is
-            region i of the other.
-        """
-        check_option("normalize", normalize, tuple(NORMALIZATIONS))
-        if other.values.shape != self.values.shape:
-            raise ValueError(
-                f"can only compare explanations of the same clouds: this one has "
-                f"{self.n_clouds} clouds of {self.n_regions} regions, the other "
-                f"{other.n_clouds} of {other.n_regions}."
-            )
-        self._warn_if_cut_differently(other)
-        first, second = self, other
-        if correct_only:
-            both = self._known_correct() & other._known_correct()
-            first, second = self[both], other[both]
-        bootstrap = Bootstrap(confidence, n_bootstraps, random_state)
-        return comparison_frame(first.values, second.values, normalize, bootstrap)
+        return all_terms_frame(self.values, self.interactions, rows)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file (npz, without pickle) that :meth:`load` reads."""
@@ -335,7 +183,7 @@ class Explanation:
         FileFormatError
             If the file is truncated, of another kind, or made to do harm.
         """
-        return cls(**vars(read_fields(path)))
+        return cls(**read_fields(path))
 
     def plot(
         self,
@@ -363,6 +211,7 @@ class Explanation:
         """
         from pointinteract.plotting import RegionInteractionDisplay, StrengthByOrderDisplay
 
+        self._need_all("drawing")
         if check_option("kind", kind, PLOT_KINDS) == "orders":
             return StrengthByOrderDisplay.from_explanation(self).plot(ax=ax)
         return RegionInteractionDisplay.from_explanation(self, cloud=cloud).plot()
@@ -371,27 +220,5 @@ class Explanation:
         """Return an interactive plotly figure of one cloud and its strongest interactions."""
         from pointinteract.plotting import interactive_regions
 
+        self._need_all("drawing")
         return interactive_regions(self, cloud=cloud, top=top)
-
-    def _known_correct(self) -> np.ndarray:
-        if self.correct is None:
-            raise ValueError("correct_only needs the true labels: pass y to explain.")
-        return self.correct
-
-    def _chosen(self, correct_only: bool) -> "Explanation":
-        chosen = self[self._known_correct()] if correct_only else self
-        if chosen.n_clouds == 0:
-            raise ValueError("there is no cloud to measure; the model is right on none of them.")
-        return chosen
-
-    def _warn_if_cut_differently(self, other: "Explanation") -> None:
-        for cloud in range(self.n_clouds):
-            same_points = np.array_equal(self.points[cloud], other.points[cloud])
-            if same_points and not np.array_equal(self.regions[cloud], other.regions[cloud]):
-                warnings.warn(
-                    f"the two explanations cut cloud {cloud} into different regions; pass "
-                    "regions=explanation.regions to the second explain to compare models.",
-                    PointInteractWarning,
-                    stacklevel=3,
-                )
-                return

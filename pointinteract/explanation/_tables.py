@@ -5,7 +5,9 @@ of its mean over clouds, (..., k) to (..., n).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import combinations
+from math import comb
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,25 +24,29 @@ from pointinteract.games.orders import (
     signed_total,
     total_strength,
 )
+from pointinteract.games.pairwise import pairwise_interactions
+
+if TYPE_CHECKING:
+    from pointinteract.explanation._record import Record
+    from pointinteract.explanation._sampled import Terms
 
 Statistic = Callable[[np.ndarray], np.ndarray]
+
+
+class ByOrder(NamedTuple):
+    """Strengths of clouds by order, (n_clouds, k), and the change of the score, (n_clouds,)."""
+
+    mean: np.ndarray
+    total: np.ndarray
+    signed: np.ndarray
+    change: np.ndarray
 
 
 class Normalization(NamedTuple):
     """How strengths by order are measured, see the module."""
 
-    per_cloud: Callable[[np.ndarray], np.ndarray]
+    per_cloud: Callable[[ByOrder], np.ndarray]
     of_means: Statistic
-
-
-def _strength_and_change(values: np.ndarray) -> np.ndarray:
-    change = np.abs(values[:, -1] - values[:, 0])
-    return np.column_stack([mean_strength(moebius_transform(values)), change])
-
-
-def _signed_and_total(values: np.ndarray) -> np.ndarray:
-    interactions = moebius_transform(values)
-    return np.column_stack([np.abs(signed_total(interactions)), total_strength(interactions)])
 
 
 def _divide_by_last(means: np.ndarray) -> np.ndarray:
@@ -58,11 +64,14 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 NORMALIZATIONS = {
-    "kappa": Normalization(lambda values: mean_strength(moebius_transform(values)), kappa),
-    "raw": Normalization(lambda values: mean_strength(moebius_transform(values)), np.asarray),
-    "z": Normalization(_strength_and_change, _divide_by_last),
-    "sum": Normalization(lambda values: total_strength(moebius_transform(values)), kappa),
-    "cancellation": Normalization(_signed_and_total, _divide_halves),
+    "kappa": Normalization(lambda by: by.mean, kappa),
+    "raw": Normalization(lambda by: by.mean, np.asarray),
+    "z": Normalization(lambda by: np.column_stack([by.mean, by.change]), _divide_by_last),
+    "sum": Normalization(lambda by: by.total, kappa),
+    "cancellation": Normalization(
+        lambda by: np.column_stack([np.abs(by.signed), by.total]), _divide_halves
+    ),
+    "signed": Normalization(lambda by: by.signed, np.asarray),
 }
 
 
@@ -83,14 +92,60 @@ class Bootstrap(NamedTuple):
         )
 
 
-def strength_frame(values: np.ndarray, normalize: str, bootstrap: Bootstrap) -> pd.DataFrame:
+def by_order_of(values: np.ndarray) -> ByOrder:
+    """Measure the scores of all coalitions, (n_clouds, 2^n), in one transform."""
+    interactions = moebius_transform(values)
+    return ByOrder(
+        mean_strength(interactions),
+        total_strength(interactions),
+        signed_total(interactions),
+        np.abs(values[:, -1] - values[:, 0]),
+    )
+
+
+def by_order_of_terms(
+    terms: "list[Terms]", values: np.ndarray, n_regions: int
+) -> tuple[ByOrder, np.ndarray]:
+    """Measure the reliable effects of sampled clouds, and count them, (n_clouds, k).
+
+    What is not among them counts as zero, so beyond the exact orders these are lower bounds.
+    """
+    n_orders = max(int(one.orders.max()) for one in terms)
+    total, signed, count = (
+        np.stack(
+            [
+                np.bincount(one.orders, weigh(one.effects), minlength=n_orders + 1)[1:]
+                for one in terms
+            ]
+        )
+        for weigh in (np.abs, np.asarray, np.ones_like)
+    )
+    sizes = np.array([comb(n_regions, order) for order in range(1, n_orders + 1)], dtype=float)
+    change = np.abs(values[:, -1] - values[:, 0])
+    return ByOrder(total / sizes, total, signed, change), count
+
+
+def strength_frame(explanation: "Record", normalize: str, bootstrap: Bootstrap) -> pd.DataFrame:
     """Tabulate the strength of each order with its interval."""
     normalization = NORMALIZATIONS[normalize]
-    estimate = bootstrap(normalization.per_cloud(values), normalization.of_means)
-    orders = np.arange(1, n_players_of(values.shape[1]) + 1)
-    return pd.DataFrame(
+    count = None
+    if explanation.is_exact:
+        by_order = by_order_of(explanation.values)
+    else:
+        by_order, count = by_order_of_terms(
+            explanation.terms, explanation.values, explanation.n_regions
+        )
+    estimate = bootstrap(normalization.per_cloud(by_order), normalization.of_means)
+    orders = np.arange(1, by_order.mean.shape[1] + 1)
+    frame = pd.DataFrame(
         {"order": orders, "strength": estimate.value, "low": estimate.low, "high": estimate.high}
     )
+    if count is None:
+        return frame
+    exact_order = explanation.terms[0].exact_order
+    frame["basis"] = np.where(orders <= exact_order, "exact", "stable")
+    frame["stable"] = count.mean(axis=0)
+    return frame[frame["stable"] > 0].reset_index(drop=True)
 
 
 def range_estimate(
@@ -101,7 +156,7 @@ def range_estimate(
     n_players = n_players_of(values.shape[1])
     columns = np.array(order_range(n_players, which, bounds)) - 1
     estimate = bootstrap(
-        normalization.per_cloud(values),
+        normalization.per_cloud(by_order_of(values)),
         lambda means: normalization.of_means(means)[..., columns].sum(axis=-1),
     )
     return Estimate(*(float(number) for number in estimate))
@@ -112,7 +167,8 @@ def comparison_frame(
 ) -> pd.DataFrame:
     """Tabulate second less first by order, with an interval over clouds drawn in pairs."""
     normalization = NORMALIZATIONS[normalize]
-    a, b = normalization.per_cloud(first), normalization.per_cloud(second)
+    a = normalization.per_cloud(by_order_of(first))
+    b = normalization.per_cloud(by_order_of(second))
     half = a.shape[1]
 
     def statistic(means: np.ndarray) -> np.ndarray:
@@ -132,5 +188,21 @@ def comparison_frame(
             "correlation": correlation_by_order(
                 moebius_transform(first), moebius_transform(second)
             ),
+        }
+    )
+
+
+def pairwise_frame(interactions: np.ndarray) -> pd.DataFrame:
+    """Tabulate the interaction of every pair of regions by the size of its context."""
+    table = pairwise_interactions(interactions, from_moebius=True)  # (clouds, contexts, pairs)
+    n_clouds, n_orders, n_pairs = table.shape
+    pairs = np.array(list(combinations(range(n_players_of(interactions.shape[1])), 2)))
+    return pd.DataFrame(
+        {
+            "cloud": np.repeat(np.arange(n_clouds), n_orders * n_pairs),
+            "order": np.tile(np.repeat(np.arange(n_orders), n_pairs), n_clouds),
+            "first": np.tile(pairs[:, 0], n_clouds * n_orders),
+            "second": np.tile(pairs[:, 1], n_clouds * n_orders),
+            "interaction": table.ravel(),
         }
     )

@@ -4,7 +4,8 @@ The AND interaction of S is what its members add by being there *together*, beyo
 smaller group. The OR interaction of S is what arrives as soon as *any* member is there.
 All transforms work along the last axis (2^n, in the order of
 :func:`~pointinteract.games.all_coalitions`), batch over all others, and cost n 2^(n-1)
-subtractions each instead of the 4^n of the defining sum.
+subtractions each instead of the 4^n of the defining sum. Give them all samples and classes
+in one call: each column then costs little more than reading and writing it.
 """
 
 from typing import TypeVar
@@ -12,20 +13,21 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from pointinteract.games._butterfly import sweep_array, sweep_tensor
 from pointinteract.games.coalitions import n_players_of
 
 __all__ = [
     "and_interactions",
+    "fourier_transform",
+    "inverse_fourier_transform",
     "moebius_transform",
     "or_interactions",
     "or_values",
+    "superset_sums",
     "zeta_transform",
 ]
 
 Values = TypeVar("Values", np.ndarray, torch.Tensor)
-
-# Columns worked on at once are kept within this many numbers, so that they stay in cache.
-_BLOCK = 2**16
 
 
 def moebius_transform(values: Values) -> Values:
@@ -50,7 +52,7 @@ def moebius_transform(values: Values) -> Values:
     >>> moebius_transform(np.array([0.0, 1.0, 2.0, 7.0]))
     array([0., 1., 2., 4.])
     """
-    return _transform(values, -1)
+    return _transform(values, "moebius")
 
 
 def zeta_transform(interactions: Values) -> Values:
@@ -58,7 +60,7 @@ def zeta_transform(interactions: Values) -> Values:
 
     The inverse of :func:`moebius_transform`, with the same shapes and types.
     """
-    return _transform(interactions, +1)
+    return _transform(interactions, "zeta")
 
 
 def and_interactions(values: Values) -> Values:
@@ -82,56 +84,107 @@ def or_interactions(values: Values) -> Values:
     -------
     interactions : ndarray or Tensor, shape (..., 2^n)
         By duality one Moebius transform of the values read backwards.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pointinteract.games import or_interactions
+    >>> or_interactions(np.array([0.0, 1.0, 1.0, 1.0]))
+    array([0., 0., 0., 1.])
     """
-    n_players_of(values.shape[-1])
+    n_coalitions = 2 ** n_players_of(values.shape[-1])
     if isinstance(values, torch.Tensor):
-        dual = -moebius_transform(values.flip(-1))
-        return torch.cat([values[..., :1], dual[..., 1:]], dim=-1)
-    dual = -moebius_transform(values[..., ::-1])
+        dual = moebius_transform(-values.flip(-1))
+        return torch.cat([_as_float(values)[..., :1], dual[..., 1:]], dim=-1)
+    values = np.asarray(values)
+    dual = np.empty(values.shape)
+    # Backwards and negated while copying, so that it costs no more than the AND side.
+    np.negative(values[..., ::-1], out=dual, dtype=np.float64)
+    sweep_array(dual.reshape(-1, n_coalitions), "moebius")
     dual[..., 0] = values[..., 0]
     return dual
 
 
 def or_values(interactions: Values) -> Values:
     """Turn OR interactions back into values, the inverse of :func:`or_interactions`."""
-    empty = interactions[..., :1]
+    n_coalitions = 2 ** n_players_of(interactions.shape[-1])
     # The sum over S that meet T is the sum over all S less that over S inside N without T,
     # and both sums hold I(empty), which therefore cancels.
-    inside = zeta_transform(interactions)
-    complement = inside.flip(-1) if isinstance(inside, torch.Tensor) else inside[..., ::-1]
-    return empty + inside[..., -1:] - complement
+    if isinstance(interactions, torch.Tensor):
+        inside = zeta_transform(interactions)
+        return interactions[..., :1] + inside[..., -1:] - inside.flip(-1)
+    interactions = np.asarray(interactions)
+    outside = np.empty(interactions.shape)
+    np.negative(interactions[..., ::-1], out=outside, dtype=np.float64)
+    sweep_array(outside.reshape(-1, n_coalitions), "down")
+    outside += interactions[..., :1] - outside[..., :1]
+    return outside
 
 
-def _transform(values: Values, sign: int) -> Values:
-    n_players = n_players_of(values.shape[-1])
+def superset_sums(numbers: Values) -> Values:
+    """Sum over the supersets of every coalition, u(S) = sum over T that hold S of m(T).
+
+    Of Moebius interactions these are the co-Moebius ones, and the weighted sums behind the
+    Shapley-like indices (:func:`~pointinteract.games.interaction_index`) are made of them.
+
+    Parameters
+    ----------
+    numbers : ndarray or Tensor, shape (..., 2^n)
+
+    Returns
+    -------
+    sums : ndarray or Tensor, shape (..., 2^n)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pointinteract.games import superset_sums
+    >>> superset_sums(np.array([0.0, 1.0, 2.0, 4.0]))
+    array([7., 5., 6., 4.])
+    """
+    return _transform(numbers, "down")
+
+
+def fourier_transform(values: Values) -> Values:
+    """Turn values into Fourier coefficients, 2^-n sum over T of (-1)^(|S and T|) v(T).
+
+    Parameters
+    ----------
+    values : ndarray or Tensor, shape (..., 2^n)
+        v of every coalition.
+
+    Returns
+    -------
+    coefficients : ndarray or Tensor, shape (..., 2^n)
+        That of the empty coalition is the mean value. Their squares sum to the mean square
+        of the values, so a small coefficient is a small effect, which cannot be said of
+        interactions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pointinteract.games import fourier_transform
+    >>> fourier_transform(np.array([0.0, 1.0, 2.0, 7.0]))
+    array([ 2.5, -1.5, -2. ,  1. ])
+    """
+    coefficients = _transform(values, "walsh")
+    coefficients *= 1.0 / values.shape[-1]
+    return coefficients
+
+
+def inverse_fourier_transform(coefficients: Values) -> Values:
+    """Turn Fourier coefficients back into values, the inverse of :func:`fourier_transform`."""
+    return _transform(coefficients, "walsh")
+
+
+def _transform(values: Values, kind: str) -> Values:
+    n_coalitions = 2 ** n_players_of(values.shape[-1])
     if isinstance(values, torch.Tensor):
-        return _transform_tensor(values, n_players, sign)
-    return _transform_array(np.asarray(values), n_players, sign)
+        return sweep_tensor(_as_float(values), kind)
+    result = np.array(values, dtype=np.float64, order="C")
+    sweep_array(result.reshape(-1, n_coalitions), kind)
+    return result
 
 
-def _transform_tensor(values: torch.Tensor, n_players: int, sign: int) -> torch.Tensor:
-    if not values.is_floating_point():
-        values = values.double()
-    shape = values.shape
-    for player in range(n_players):
-        pairs = values.reshape(-1, 2, 2**player)  # (..., without or with the player, rest)
-        without, with_player = pairs[:, 0], pairs[:, 1]
-        values = torch.stack([without, with_player + sign * without], dim=1)
-    return values.reshape(shape)
-
-
-def _transform_array(values: np.ndarray, n_players: int, sign: int) -> np.ndarray:
-    rows = values.reshape(-1, 2**n_players)
-    result = np.empty(rows.shape, dtype=np.float64)
-    step = max(1, _BLOCK >> n_players)
-    for first in range(0, len(rows), step):
-        # Samples last: even the first players then sweep over contiguous numbers.
-        block = np.array(rows[first : first + step].T, dtype=np.float64, order="C")
-        for player in range(n_players):
-            pairs = block.reshape(-1, 2, 2**player * block.shape[1])
-            if sign < 0:
-                pairs[:, 1] -= pairs[:, 0]
-            else:
-                pairs[:, 1] += pairs[:, 0]
-        result[first : first + step] = block.T
-    return result.reshape(values.shape)
+def _as_float(values: torch.Tensor) -> torch.Tensor:
+    return values if values.is_floating_point() else values.double()

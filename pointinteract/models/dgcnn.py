@@ -19,8 +19,9 @@ from pointinteract.models._registry import register_model
 from pointinteract.nn.edgeconv import EdgeConv
 from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.mlp import LinearNorm
-from pointinteract.nn.pooling import max_and_mean
-from pointinteract.ops.neighbors import knn
+from pointinteract.nn.pooling import chunk_size, max_and_mean
+from pointinteract.nn.structure import WeightedPoints
+from pointinteract.ops.neighbors import knn, knn_of_repeated
 
 _SLOPE = 0.2
 
@@ -55,6 +56,12 @@ class DGCNN(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
+        self.config = {  # what makes another one like it
+            "n_channels": n_channels,
+            "n_neighbors": n_neighbors,
+            "n_features": n_features,
+            "dropout": dropout,
+        }
         self.n_neighbors = n_neighbors
         self.num_features = 2 * n_features
         self.dropout = dropout
@@ -71,11 +78,7 @@ class DGCNN(nn.Module):
 
     def forward_features(self, points: Tensor) -> Tensor:
         """Return the features of each point before pooling, (B, N, n_features)."""
-        x1 = self.edge1(points, self._neighbors(points[..., :3]))  # (B, N, 64)
-        x2 = self.edge2(x1, self._neighbors(x1))  # (B, N, 64)
-        x3 = self.edge3(x2, self._neighbors(x2))  # (B, N, 128)
-        x4 = self.edge4(x3, self._neighbors(x3))  # (B, N, 256)
-        return self.embed(torch.cat([x1, x2, x3, x4], dim=-1))
+        return self.embed(self._edge_features(points))
 
     def forward_pool(self, points: Tensor) -> Tensor:
         """Return maximum and mean over the points, (B, 2 n_features)."""
@@ -93,7 +96,36 @@ class DGCNN(nn.Module):
         )
         self.head = head.to(self.embed.linear.weight).train(self.training)
 
-    def _neighbors(self, features: Tensor) -> Tensor:
+    def structure(self) -> WeightedPoints:
+        """Say that clouds can be given as different points and how often each stands there.
+
+        Equal points have equal neighbors, so they stay equal through every layer. They fill
+        several places of a neighborhood, where the maximum notices only who is in it, and count
+        several times in the final mean.
+        """
+        return WeightedPoints(forward=self._forward_weighted)
+
+    def _forward_weighted(self, points: Tensor, counts: Tensor) -> Tensor:
+        rows = self._edge_features(points, counts)
+        # The widest layer a few clouds at a time: what it makes of many leaves the cache.
+        chunk = chunk_size(rows, rows.shape[1] * self.num_features)
+        pooled = [
+            max_and_mean(self.embed(part), times)
+            for part, times in zip(rows.split(chunk), counts.split(chunk), strict=True)
+        ]
+        return self.head(torch.cat(pooled))
+
+    def _edge_features(self, points: Tensor, counts: Tensor | None = None) -> Tensor:
+        """What the four layers say of each point, (B, N, 512), present `counts` times."""
+        x1 = self.edge1(points, self._neighbors(points[..., :3], counts))  # (B, N, 64)
+        x2 = self.edge2(x1, self._neighbors(x1, counts))  # (B, N, 64)
+        x3 = self.edge3(x2, self._neighbors(x2, counts))  # (B, N, 128)
+        x4 = self.edge4(x3, self._neighbors(x3, counts))  # (B, N, 256)
+        return torch.cat([x1, x2, x3, x4], dim=-1)
+
+    def _neighbors(self, features: Tensor, counts: Tensor | None = None) -> Tensor:
+        if counts is not None:
+            return knn_of_repeated(features, counts, self.n_neighbors)
         return knn(features, features, min(self.n_neighbors, features.shape[1]))
 
 

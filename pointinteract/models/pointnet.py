@@ -19,7 +19,9 @@ from pointinteract.models._official import (
 from pointinteract.models._registry import register_model
 from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.mlp import LinearNorm
-from pointinteract.nn.pooling import LinearNormMax
+from pointinteract.nn.pooling import LinearNormMax, fill_padding
+from pointinteract.nn.pose import PosedPoints
+from pointinteract.nn.structure import SetPool
 
 _REGULARIZATION = 0.001
 
@@ -50,9 +52,16 @@ class TransformNet(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map (B, N, n_in) to (B, size, size)."""
-        pooled = self.layer3(self.layer2(self.layer1(rows)))
+        return self.to_matrix(self.layer3(self.layer2(self.layer1(rows))))
+
+    def forward_points(self, rows: Tensor) -> Tensor:
+        """Map (B, N, n_in) to (B, N, 1024): what the maximum is taken of."""
+        return self.layer3.forward_points(self.layer2(self.layer1(rows)))
+
+    def to_matrix(self, pooled: Tensor) -> Tensor:
+        """Map the maximum over the rows (B, 1024) to (B, size, size)."""
         matrix = self.out(self.layer5(self.layer4(pooled))).view(-1, self.size, self.size)
-        return matrix + torch.eye(self.size, dtype=rows.dtype, device=rows.device)
+        return matrix + torch.eye(self.size, dtype=pooled.dtype, device=pooled.device)
 
 
 class PointNet(nn.Module):
@@ -73,6 +82,7 @@ class PointNet(nn.Module):
 
     def __init__(self, *, n_channels: int = 3, n_classes: int = 40, dropout: float = 0.4):
         super().__init__()
+        self.config = {"n_channels": n_channels, "dropout": dropout}  # makes another one like it
         self.dropout = dropout
         self.input_transform = TransformNet(n_channels, 3)
         self.layer1 = LinearNorm(n_channels, 64)
@@ -101,6 +111,29 @@ class PointNet(nn.Module):
         )
         self.head = head.to(self.layer3.linear.weight).train(self.training)
 
+    def structure(self) -> PosedPoints:
+        """Say that repeated points change nothing, and how the first transform is found.
+
+        All three maxima see the same set of points, and the first transform only depends on a
+        maximum over points as they came: a third of the work for a cloud.
+        """
+        return PosedPoints(
+            forward=self._forward_weighted,
+            pose=SetPool(
+                encode=self.input_transform.forward_points,
+                head=self.input_transform.to_matrix,
+                pool="max",
+            ),
+            forward_posed=self._forward_posed,
+        )
+
+    def _forward_weighted(self, points: Tensor, counts: Tensor) -> Tensor:
+        return self.forward(fill_padding(points, counts))
+
+    def _forward_posed(self, points: Tensor, counts: Tensor, pose: Tensor) -> Tensor:
+        rows = self._forward_points(fill_padding(points, counts), pose)
+        return self.head(self.layer3(rows))
+
     def auxiliary_loss(self) -> Tensor:
         """Return 0.001 times the mean Frobenius norm of A A^T - I.
 
@@ -114,9 +147,9 @@ class PointNet(nn.Module):
         deviation = transform @ transform.transpose(1, 2) - identity  # (B, 64, 64)
         return _REGULARIZATION * _safe_norm(deviation).mean()
 
-    def _forward_points(self, points: Tensor) -> Tensor:
+    def _forward_points(self, points: Tensor, pose: Tensor | None = None) -> Tensor:
         xyz, extra = points[..., :3], points[..., 3:]
-        xyz = xyz @ self.input_transform(points)
+        xyz = xyz @ (self.input_transform(points) if pose is None else pose)
         rows = self.layer1(torch.cat([xyz, extra], dim=-1) if extra.shape[-1] else xyz)
         transform = self.feature_transform(rows)
         if self.training:
@@ -153,6 +186,11 @@ class PointNetBasic(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
+        self.config = {  # what makes another one like it
+            "n_channels": n_channels,
+            "n_features": n_features,
+            "dropout": dropout,
+        }
         self.num_features = n_features
         self.dropout = dropout
         self.layer1 = LinearNorm(n_channels, 64, bias=False)
@@ -180,6 +218,15 @@ class PointNetBasic(nn.Module):
             self.num_features, (512,), n_classes, bias=(False,), dropout=(self.dropout,)
         )
         self.head = head.to(self.layer5.linear.weight).train(self.training)
+
+    def structure(self) -> SetPool:
+        """Say that every point is mapped alone and the maximum is all that is kept."""
+        return SetPool(
+            encode=self.forward_features,
+            head=self.head,
+            pool="max",
+            encode_max=self.forward_pool,
+        )
 
     def _forward_points(self, points: Tensor) -> Tensor:
         return self.layer4(self.layer3(self.layer2(self.layer1(points))))  # (B, N, 128)

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from pointinteract.models._registry import register_model
-from pointinteract.nn.attention import CrossAttention, SelfAttention
+from pointinteract.nn.attention import CrossAttention, SelfAttention, count_bias
 from pointinteract.nn.mlp import BatchNorm
-from pointinteract.nn.patches import PatchEmbedding
+from pointinteract.nn.patches import PatchEmbedding, patch_index, take_patches
+from pointinteract.nn.pooling import present_max
+from pointinteract.nn.structure import PatchTokens
 from pointinteract.nn.transformer import (
     DropPath,
     FeedForward,
@@ -76,12 +78,14 @@ class ReConBlock(nn.Module):
         self.mlp_global = FeedForward(width)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, tokens: Tensor, *, stop_gradient: bool = False) -> Tensor:
+    def forward(
+        self, tokens: Tensor, *, stop_gradient: bool = False, bias: Tensor | None = None
+    ) -> Tensor:
         queries, patches = tokens[:, :N_QUERIES], tokens[:, N_QUERIES:]
         queries, patches = self.norm1_global(queries), self.norm1_local(patches)
         read = patches.detach() if stop_gradient else patches
-        queries = queries + self.drop_path(self.cross_attention(queries, read))
-        patches = patches + self.drop_path(self.self_attention(patches))
+        queries = queries + self.drop_path(self.cross_attention(queries, read, bias))
+        patches = patches + self.drop_path(self.self_attention(patches, bias))
         queries, patches = self.norm2_global(queries), self.norm2_local(patches)
         queries = queries + self.drop_path(self.mlp_global(queries))
         patches = patches + self.drop_path(self.mlp_local(patches))
@@ -194,8 +198,19 @@ class ReCon(nn.Module):
             points, self.n_groups, self.group_size, skip_near_origin=self.skip_near_origin
         )
 
-    def encode(self, patches: Tensor, centers: Tensor, *, stop_gradient: bool = False) -> Tensor:
-        """Queries and patch tokens (B, P, C) through all blocks, to (B, 3 + P, C), normed."""
+    def encode(
+        self,
+        patches: Tensor,
+        centers: Tensor,
+        *,
+        stop_gradient: bool = False,
+        counts: Tensor | None = None,
+    ) -> Tensor:
+        """Queries and patch tokens (B, P, C) through all blocks, to (B, 3 + P, C), normed.
+
+        With `counts` (B, P) every patch is read as if it stood there that often.
+        """
+        bias = None if counts is None else count_bias(counts, patches.dtype)
         n_clouds = len(patches)
         queries = torch.cat([self.cls_token, self.img_token, self.text_token], dim=1)
         query_positions = torch.cat([self.cls_pos, self.img_pos, self.text_pos], dim=1)
@@ -204,7 +219,7 @@ class ReCon(nn.Module):
             [query_positions.expand(n_clouds, -1, -1), self.position(centers)], dim=1
         )
         for block in self.blocks:
-            tokens = block(tokens + positions, stop_gradient=stop_gradient)
+            tokens = block(tokens + positions, stop_gradient=stop_gradient, bias=bias)
         return self.norm(tokens)
 
     def forward_features(self, points: Tensor) -> Tensor:
@@ -226,6 +241,37 @@ class ReCon(nn.Module):
         tokens = self.forward_features(points)
         queries, patches = tokens[:, :N_QUERIES], tokens[:, N_QUERIES:]
         return torch.cat([queries.amax(dim=1), patches.amax(dim=1) + patches.mean(dim=1)], dim=1)
+
+    def structure(self) -> PatchTokens:
+        """Say that a cloud is a set of patch tokens, of which equal ones can be merged.
+
+        Nothing but attention and the final maximum looks across patches. Equal tokens stay
+        equal through every block, so one that is read as several is enough.
+        """
+        return PatchTokens(
+            patches=self._patch_index,
+            embed=self._embed,
+            forward_tokens=self._forward_tokens,
+            baseline=self._empty_patch,
+        )
+
+    def _patch_index(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        return patch_index(
+            points, self.n_groups, self.group_size, skip_near_origin=self.skip_near_origin
+        )
+
+    def _embed(self, points: Tensor, index: Tensor) -> Tensor:
+        return self.patch_embedding(take_patches(points, index))
+
+    def _forward_tokens(self, tokens: Tensor, centers: Tensor, counts: Tensor) -> Tensor:
+        read = self.encode(tokens, centers, counts=counts)
+        pooled = present_max(read[:, N_QUERIES:], counts)
+        return self.head(torch.cat([read[:, :N_QUERIES].flatten(1), pooled], dim=1))
+
+    def _empty_patch(self) -> tuple[Tensor, Tensor]:
+        n_channels = self.patch_embedding.linear1.in_features
+        empty = self.cls_token.new_zeros(1, 1, 1, n_channels)
+        return self.patch_embedding(empty)[0, 0], self.cls_token.new_zeros(3)
 
     def forward(self, points: Tensor) -> Tensor:
         """Logits, (B, N, C_in) to (B, n_classes)."""

@@ -1,9 +1,10 @@
 """Multi-head attention without the options nobody here uses."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CrossAttention", "SelfAttention"]
+__all__ = ["CrossAttention", "SelfAttention", "count_bias"]
 
 
 class SelfAttention(nn.Module):
@@ -18,6 +19,11 @@ class SelfAttention(nn.Module):
         Number C of channels.
     n_heads : int
         Number H of heads; must divide `width`.
+
+    Notes
+    -----
+    `forward` takes a bias (B, 1, 1, T) that is added to what everyone gives the T tokens, see
+    :func:`count_bias`.
     """
 
     def __init__(self, width: int, n_heads: int):
@@ -27,11 +33,11 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.projection = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         n_clouds, n_tokens, width = tokens.shape
         qkv = self.qkv(tokens).view(n_clouds, n_tokens, 3, self.n_heads, width // self.n_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, C/H)
-        read = F.scaled_dot_product_attention(query, key, value)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.projection(read.transpose(1, 2).reshape(n_clouds, n_tokens, width))
 
 
@@ -54,9 +60,9 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width, bias=False)
         self.projection = nn.Linear(width, width)
 
-    def forward(self, readers: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, readers: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         query, key, value = self._split(readers, tokens)
-        read = F.scaled_dot_product_attention(query, key, value)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.projection(read.transpose(1, 2).reshape(readers.shape))
 
     def weights(self, readers: Tensor, tokens: Tensor) -> Tensor:
@@ -72,6 +78,27 @@ class CrossAttention(nn.Module):
         pair = self.key_value(tokens).view(n_clouds, tokens.shape[1], 2, self.n_heads, head)
         key, value = pair.permute(2, 0, 3, 1, 4)
         return query, key, value  # each (B, H, ., C/H)
+
+
+def count_bias(counts: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """What to add to attention scores so that token t counts as ``counts[t]`` equal ones.
+
+    Parameters
+    ----------
+    counts : int64 Tensor of shape (B, T)
+        A token with count 0 is not read at all.
+    dtype : torch.dtype
+        Of the scores.
+
+    Returns
+    -------
+    bias : Tensor of shape (B, 1, 1, T) or None
+        log(counts), because w equal keys of score s weigh w exp(s) = exp(s + log w) together,
+        and equal tokens have equal values. None if every token counts once.
+    """
+    if bool((counts == 1).all()):
+        return None
+    return counts.to(dtype).log()[:, None, None, :]
 
 
 def _check_heads(width: int, n_heads: int) -> None:

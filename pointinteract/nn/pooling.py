@@ -67,11 +67,42 @@ def linear_max(rows: Tensor, weight: Tensor) -> Tensor:
     return torch.cat([F.linear(part, weight).amax(1) for part in rows.split(chunk)])
 
 
-def max_and_mean(rows: Tensor) -> Tensor:
-    """Largest and mean row of each cloud side by side: (B, N, C) to (B, 2 C)."""
+def max_and_mean(rows: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Largest and mean row of each cloud side by side: (B, N, C) to (B, 2 C).
+
+    With `counts` (B, N) every row stands there that often; one that does 0 times is not there.
+    """
+    if counts is not None:
+        mean = weighted_mean(rows, counts)
+        return torch.cat([present_max(rows, counts), mean], dim=1)
     if rows.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _MaxAndMean.apply(rows)
     return torch.cat([rows.amax(1), rows.mean(1)], dim=1)
+
+
+def present_max(rows: Tensor, counts: Tensor) -> Tensor:
+    """Largest of the rows that stand there at all: (B, N, C) and counts (B, N) to (B, C)."""
+    absent = counts == 0
+    if bool(absent.any()):
+        rows = rows.masked_fill(absent.unsqueeze(-1), -torch.inf)
+    return rows.amax(1)
+
+
+def weighted_mean(rows: Tensor, counts: Tensor) -> Tensor:
+    """Mean of rows that stand there `counts` times: (B, N, C) and (B, N) to (B, C)."""
+    share = counts / counts.sum(1, keepdim=True)
+    return torch.einsum("bn,bnc->bc", share.to(rows.dtype), rows)
+
+
+def fill_padding(points: Tensor, counts: Tensor) -> Tensor:
+    """Put the first point that is there in the place of those that are not (counts 0).
+
+    (B, M, C) and (B, M) to (B, M, C). A network that ends in a maximum over points then gives
+    the same answer as without them.
+    """
+    first = counts.gt(0).to(torch.uint8).argmax(1)
+    filler = points[torch.arange(len(points), device=points.device), first]
+    return torch.where(counts.unsqueeze(-1) > 0, points, filler.unsqueeze(1))
 
 
 def first_maximum(values: Tensor) -> tuple[Tensor, Tensor]:

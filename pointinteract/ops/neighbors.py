@@ -1,5 +1,6 @@
 """Neighbours of points: k nearest, and all within a radius."""
 
+from collections.abc import Iterator
 from typing import Literal, overload
 
 import torch
@@ -7,10 +8,12 @@ from torch import Tensor
 
 from pointinteract.ops._checks import check_count, check_points, check_same_batch
 
-__all__ = ["ball_query", "knn", "square_distance"]
+__all__ = ["ball_query", "knn", "knn_of_repeated", "square_distance"]
 
-# Rows of distances are made a few clouds at a time, so that memory does not grow with B.
+# Rows of distances are made a few clouds at a time, so that memory does not grow with B, and
+# on a CPU so few that they stay near.
 _MAX_ELEMENTS = 1 << 24
+_MAX_ELEMENTS_CPU = 1 << 18
 # Up to this many channels, coordinate differences are cheaper than a matrix product.
 _FEW_CHANNELS = 4
 
@@ -42,7 +45,11 @@ def square_distance(query: Tensor, points: Tensor) -> Tensor:
         return distance
     a, b = query.double(), points.double()
     norms = a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(1)
-    return torch.baddbmm(norms, a, b.transpose(1, 2), alpha=-2.0).clamp_min_(0.0).to(query.dtype)
+    if norms.requires_grad:
+        expanded = torch.baddbmm(norms, a, b.transpose(1, 2), alpha=-2.0)
+    else:  # large arrays: every copy less is felt
+        expanded = norms.baddbmm_(a, b.transpose(1, 2), alpha=-2.0)
+    return expanded.clamp_min_(0.0).to(query.dtype)
 
 
 @overload
@@ -84,15 +91,64 @@ def knn(
     check_same_batch("query", query, "points", points)
     check_count("k", k, points.shape[1])
     query, points = query.detach(), points.detach()
-    chunk = max(1, _MAX_ELEMENTS // (query.shape[1] * points.shape[1]))
-    found = [
-        _nearest(square_distance(a, b), k)
-        for a, b in zip(query.split(chunk), points.split(chunk), strict=True)
-    ]
-    index = torch.cat([pair[0] for pair in found])
+    found = [_nearest(square_distance(a, b), k) for a, b, _ in _blocks(query, points)]
+    shape = (*query.shape[:2], k)
+    index = torch.cat([pair[0].view(-1, k) for pair in found]).view(shape)
     if return_distances:
-        return index, torch.cat([pair[1] for pair in found]).to(query.dtype)
+        distance = torch.cat([pair[1].view(-1, k) for pair in found]).view(shape)
+        return index, distance.to(query.dtype)
     return index
+
+
+def knn_of_repeated(points: Tensor, counts: Tensor, k: int) -> Tensor:
+    """Who the k nearest neighbors are, in clouds that are given without their repetitions.
+
+    Parameters
+    ----------
+    points : Tensor of shape (B, M, C)
+        Different points of each cloud.
+    counts : int64 Tensor of shape (B, M)
+        How often each of them stands in its cloud. A point that stands there 0 times is
+        padding: it is no neighbor of any other, and its own neighbors mean nothing.
+    k : int
+        Neighbors looked for among the points *with* repetitions, each point's own included. A
+        cloud that has fewer gives all it has.
+
+    Returns
+    -------
+    index : int64 Tensor of shape (B, M, min(k, M))
+        The different points among the k nearest, the nearest first, ties to the smallest
+        index. A point standing in a cloud c times fills c of the k places, so fewer different
+        ones than k may be left; the nearest then stands in the places left over, where a
+        maximum over the neighbors does not notice it.
+
+    Notes
+    -----
+    Repetitions of near points push farther ones out. As sets of different points, neighbors
+    are those that :func:`knn` finds in the cloud with its repetitions; only where two
+    different points are at exactly equal distances can the order of that cloud matter. Costs
+    as much as :func:`knn` on the M points.
+    """
+    check_points("points", points)
+    if counts.shape != points.shape[:2]:
+        raise ValueError(
+            f"counts must be (B, M) = {tuple(points.shape[:2])} as points are "
+            f"{tuple(points.shape)}, got {tuple(counts.shape)}."
+        )
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+    points = points.detach()
+    n_points = points.shape[1]
+    n_found = min(k, n_points)
+    found = []
+    for queries, candidates, clouds in _blocks(points, points):
+        distance = square_distance(queries, candidates)
+        absent = counts[clouds] == 0
+        if bool(absent.any()):
+            distance.masked_fill_(absent.unsqueeze(1), torch.inf)
+        index, _ = _nearest(distance, n_found)  # (b, m, n_found)
+        found.append(_fill_by_count(index, counts[clouds], k).view(-1, n_found))
+    return torch.cat(found).view(*counts.shape, n_found)
 
 
 def ball_query(query: Tensor, points: Tensor, radius: float, k: int) -> Tensor:
@@ -134,6 +190,21 @@ def ball_query(query: Tensor, points: Tensor, radius: float, k: int) -> Tensor:
     return index
 
 
+def _blocks(query: Tensor, points: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    """Yield queries, the points of their clouds, and which clouds: not too many pairs at once.
+
+    Some clouds, or some queries of one.
+    """
+    n_queries, n_points = query.shape[1], points.shape[1]
+    limit = _MAX_ELEMENTS_CPU if query.device.type == "cpu" else _MAX_ELEMENTS
+    n_clouds = max(1, limit // max(1, n_queries * n_points))
+    n_rows = n_queries if n_clouds > 1 else max(1, limit // max(1, n_points))
+    for first in range(0, max(1, len(query)), n_clouds):
+        clouds = slice(first, first + n_clouds)
+        for rows in query[clouds].split(max(1, n_rows), dim=1):
+            yield rows, points[clouds], clouds
+
+
 def _nearest(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Indices and values of the k smallest of the last axis, ties to the smallest index."""
     if distance.dtype != torch.float32:
@@ -142,6 +213,17 @@ def _nearest(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     # The bits of a float that is not negative order like the float. With the index below them
     # no two keys are equal, so the choice is unique; selecting whole numbers is also faster.
     place = torch.arange(distance.shape[-1], device=distance.device)
-    key = (distance.view(torch.int32).long() << 32) | place
-    index = key.topk(k, dim=-1, largest=False, sorted=True).values & 0xFFFFFFFF
+    key = distance.view(torch.int32).long().bitwise_left_shift_(32).bitwise_or_(place)
+    index = key.topk(k, dim=-1, largest=False, sorted=True).values.bitwise_and_(0xFFFFFFFF)
     return index, distance.gather(-1, index)
+
+
+def _fill_by_count(index: Tensor, counts: Tensor, k: int) -> Tensor:
+    """Keep the neighbors that k places suffice for; the first stands in for the others.
+
+    (B, M, j) nearest first and (B, M) to (B, M, j).
+    """
+    times = counts.unsqueeze(1).expand(-1, index.shape[1], -1).gather(2, index)
+    filled_before = times.cumsum(-1) - times
+    stays = (filled_before < k) & (times > 0)
+    return torch.where(stays, index, index[..., :1])

@@ -17,7 +17,7 @@ _LEFT_OUT = ("epoch", "learning_rate", "lr", "seconds", "time", "duration")
 
 
 class HistoryDisplay:
-    """Curves of losses in one panel, and of scores in a second where there are any.
+    """Curves of losses; of scores, and of strengths of interactions, in panels of their own.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class HistoryDisplay:
         Parameters
         ----------
         axes : sequence of matplotlib Axes, optional
-            One for losses, and one for scores where there are any.
+            One for losses, and one each for scores and strengths where there are any.
 
         Returns
         -------
@@ -90,8 +90,10 @@ class HistoryDisplay:
         if missing or not columns:
             raise ValueError(f"history has no columns {missing}; it holds {list(frame.columns)}.")
         scores = [name for name in columns if "score" in name or "accuracy" in name]
-        losses = [name for name in columns if name not in scores]
-        return {label: names for label, names in (("loss", losses), ("score", scores)) if names}
+        shares = [name for name in columns if name.startswith("kappa")]
+        losses = [name for name in columns if name not in (*scores, *shares)]
+        panels = (("loss", losses), ("score", scores), ("strength of interactions", shares))
+        return {label: names for label, names in panels if names}
 
     def _draw(self, ax: "Axes", frame: pd.DataFrame, label: str, columns: list[str]) -> None:
         for number, name in enumerate(columns):

@@ -23,11 +23,20 @@ class CloudPretrainer(TrainedEstimator):
     """
 
     def _fit(self, X: Any, y: Any, sources: dict[str, Any]) -> "CloudPretrainer":
-        """Train from the start; `sources` are further inputs aligned with X."""
+        """Train from the start, or from the weights reached if there is a ``warm_start``.
+
+        `sources` are further inputs aligned with X.
+        """
         self._check_params()
         with self._undone_on_error():
-            clouds = self._normalized(self._validate_clouds(X, reset=True))
-            self._start(clouds, sources)
+            going_on = getattr(self, "warm_start", False) and hasattr(self, "module_")
+            if going_on:
+                self._check_same_route()
+            clouds = self._normalized(self._validate_clouds(X, reset=not going_on))
+            if going_on:  # the schedule begins anew, with random numbers of its own
+                self._run = self._make_run(self.seed_ + self.n_epochs_)
+            else:
+                self._start(clouds, sources)
             stored = store_clouds(clouds, self.n_points)
             self._check_lesson(stored)
             targets = self._make_targets(clouds, sources)
@@ -64,6 +73,9 @@ class CloudPretrainer(TrainedEstimator):
         check_is_fitted(self, "module_")
         clouds = self._prepare(self._validate_clouds(X, reset=False))
         return self._infer(clouds, self._features)
+
+    def _check_same_route(self) -> None:
+        """Raise if parameters ask for another network than the one a warm start goes on with."""
 
     def _check_lesson(self, stored: Tensor) -> None:
         """Warn if nothing can be learned from these clouds (n_clouds, P, C)."""

@@ -33,7 +33,7 @@ class TrainedEstimator(
     A subclass writes `fit` as a table of contents of the steps here, inside
     ``with self._undone_on_error()``. It overrides ``_settle`` (fix what the network depends on),
     ``_build_module``, ``_compute_loss`` (one batch) and ``_count_features``; it may extend
-    ``_check_params`` and ``_run_options``.
+    ``_check_params``, ``_run_options`` and ``_watch``.
     """
 
     # Parameters that every subclass has in its constructor.
@@ -154,6 +154,7 @@ class TrainedEstimator(
                     )
                     if stopper is not None:
                         record["validation_accuracy"] = stopper.look()
+                    record |= self._watch(stored, targets)
                 self.n_epochs_ += 1
                 # A new list, so that a fit that fails later can go back to the old one.
                 self._records = [*self._records, record | {"epoch": self.n_epochs_}]
@@ -182,6 +183,10 @@ class TrainedEstimator(
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and parts to log of a batch (B, N, C) holding the clouds `index` (B,)."""
         raise NotImplementedError
+
+    def _watch(self, stored: Tensor, targets: Any) -> dict[str, float]:
+        """Further numbers for the record, measured on stored clouds after an epoch."""
+        return {}
 
     def _count_features(self) -> int:
         """Columns of what ``transform`` returns."""

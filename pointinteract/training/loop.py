@@ -74,6 +74,7 @@ class TrainingRun:
         self.base_rates = [group["lr"] for group in groups]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
         self.epoch = 0
+        self.time = 0.0  # epochs and the part of the present one that is over, at each step
 
     def run_epoch(self, clouds: Tensor, compute_loss: ComputeLoss) -> dict[str, float]:
         """Train once over stored clouds (n_clouds, P, C).
@@ -83,12 +84,13 @@ class TrainingRun:
         clouds : Tensor of shape (n_clouds, P, C)
         compute_loss : callable
             ``compute_loss(points (B, N, C), index (B,))`` gives the loss and a dictionary of
-            further scalars to log.
+            further scalars to log. A batch may leave some out.
 
         Returns
         -------
         record : dict
-            Means over the epoch, ``epoch``, ``learning_rate`` and ``seconds``.
+            Means over the epoch (over the batches that gave it, where some left it out),
+            ``epoch``, ``learning_rate`` and ``seconds``.
         """
         started = time.perf_counter()
         order, points_stream, augment_stream = (
@@ -98,6 +100,7 @@ class TrainingRun:
         device = next(self.module.parameters()).device
         batches = list(index_batches(len(clouds), self.batch_size, order))
         totals: dict[str, Tensor] = {}
+        covered: dict[str, list[int]] = {}  # sizes of the batches that gave each
         rate = 0.0
         self.module.train()
         # Layers that draw from the global state (dropout, stochastic depth) get their own seed
@@ -105,6 +108,7 @@ class TrainingRun:
         module_seed = make_generator(self.seed, self.epoch, _MODULE).initial_seed()
         with forked_seed(module_seed, device):
             for i, index in enumerate(batches):
+                self.time = self.epoch + i / len(batches)
                 rate = self._set_rate(self.epoch, self.epoch + (i + 0.5) / len(batches))
                 points = draw_points(clouds[index], self.n_points, points_stream)
                 points = augment(points, self.augmentation, augment_stream).to(device)
@@ -113,8 +117,12 @@ class TrainingRun:
                 for name, value in {"loss": loss, **parts}.items():
                     share = value.detach() * (len(index) / len(clouds))
                     totals[name] = totals[name] + share if name in totals else share
+                    covered.setdefault(name, []).append(len(index))
         self.module.eval()
         means = {name: float(value) for name, value in totals.items()}
+        for name, sizes in covered.items():
+            if len(sizes) < len(batches):
+                means[name] *= len(clouds) / sum(sizes)
         if not math.isfinite(means["loss"]):
             raise ValueError(
                 f"the loss became {means['loss']} in epoch {self.epoch + 1}; a lower "

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointinteract.ops import ball_query, knn, square_distance
+from pointinteract.ops.neighbors import knn_of_repeated
 
 
 @settings(max_examples=25, deadline=None)
@@ -66,3 +67,38 @@ def test_impossible_requests_are_refused():
         ball_query(points, points, 0.0, 1)
     with pytest.raises(ValueError, match="agree in B and C"):
         knn(points, torch.zeros(1, 3, 2), 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), n_channels=st.sampled_from([3, 7]), k=st.integers(1, 30))
+def test_neighbors_of_repeated_points_are_those_of_the_cloud_written_out(seed, n_channels, k):
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(1, 10, n_channels, generator=generator)
+    counts = torch.randint(0, 6, (1, 10), generator=generator)
+    counts[0, 4] = 2
+    who = torch.arange(10).repeat_interleave(counts[0])  # of the cloud written out
+
+    found = knn_of_repeated(points, counts, k)
+
+    full = points[:, who]
+    expected = who[knn(points, full, min(k, len(who)))]
+    for i in counts[0].nonzero()[:, 0].tolist():
+        assert set(found[0, i].tolist()) == set(expected[0, i].tolist())
+    assert found.shape == (1, 10, min(k, 10))
+
+
+def test_counts_must_be_one_a_point():
+    with pytest.raises(ValueError, match=r"counts must be \(B, M\) = \(2, 5\).*got \(2, 4\)"):
+        knn_of_repeated(torch.zeros(2, 5, 3), torch.ones(2, 4, dtype=torch.long), 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 700, 3), (3, 600, 6), (90, 64, 3), (0, 8, 3)])
+def test_neighbors_do_not_depend_on_how_the_work_is_cut(shape):
+    points = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    counts = torch.ones(shape[:2], dtype=torch.long)
+
+    index = knn(points, points, 5)
+
+    exact = square_distance(points, points).sort(dim=-1, stable=True).indices[..., :5]
+    assert torch.equal(index, exact)
+    assert torch.equal(knn_of_repeated(points, counts, 5), exact)

@@ -1,4 +1,4 @@
-"""Regions: cut by spread centers, masked to a baseline, the same on every device."""
+"""Regions: cut by spread centers, taken away, the same on every device."""
 
 import numpy as np
 import pytest
@@ -126,14 +126,14 @@ def test_masked_points_move_to_the_center_and_kept_ones_stay(points):
                 assert torch.equal(inside, expected)
 
 
-def test_region_baseline_moves_points_to_the_mean_of_their_region(points):
+def test_region_absence_moves_points_to_the_mean_of_their_region(points):
     regions = partition_regions(points, 4)
 
     masked = mask_regions(
         points,
         regions,
         torch.zeros(1, 4, dtype=torch.bool, device=points.device),
-        baseline="region",
+        absence="region",
     )[:, 0]
 
     for cloud in range(4):
@@ -158,16 +158,16 @@ def test_one_cloud_needs_no_batch_axis(points):
         ({"regions": torch.zeros(4, 7, dtype=torch.int64)}, r"got \(4, 7\)"),
         ({"keep": torch.zeros(2, 3)}, "keep must be bool"),
         ({"keep": torch.zeros(2, 2, dtype=torch.bool)}, "from 0 to 1, the columns of keep"),
-        ({"baseline": "nowhere"}, "center, region; got 'nowhere'"),
+        ({"absence": "nowhere"}, "center, region, background; got 'nowhere'"),
     ],
 )
 def test_wrong_masks_are_refused(points, change, message):
     right = {
         "regions": partition_regions(points, 3),
         "keep": torch.ones(2, 3, dtype=torch.bool),
-        "baseline": "center",
+        "absence": "center",
     } | change
     regions, keep = right["regions"].to(points.device), right["keep"].to(points.device)
 
     with pytest.raises(ValueError, match=message):
-        mask_regions(points, regions, keep, baseline=right["baseline"])
+        mask_regions(points, regions, keep, absence=right["absence"])
