@@ -80,7 +80,7 @@ def masked_forwards(
 ) -> Tensor:
     """The floor: nothing but masks and forward passes, (S, K)."""
     center = points.mean(0)
-    keep = torch.from_numpy(coalitions)
+    keep = torch.tensor(coalitions)  # a copy: the table of all coalitions is read-only
     outputs = []
     with torch.inference_mode():
         for rows in keep.split(batch_size):
@@ -95,7 +95,7 @@ def plain_tokens(
     """The floor of patch models: every coalition embeds its cloud and reads all its tokens."""
     structure = network.structure()
     empty_token, empty_center = structure.baseline()
-    keep = torch.from_numpy(coalitions)
+    keep = torch.tensor(coalitions)
     outputs = []
     with torch.inference_mode():
         for rows in keep.split(batch_size):

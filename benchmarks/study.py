@@ -111,8 +111,9 @@ def describe(arguments: argparse.Namespace, settings: Settings, other: str, stor
             "arm (published: Adam or SGD, 200 to 250 epochs)",
             f"pre-training: {settings.n_pretrain} clouds without labels, "
             f"{settings.pretrain_epochs} epochs; else, of single networks: "
-            f"{settings.of_backbone or 'nothing'}; Jigsaw for DGCNN and PointNet, ReCon's own with "
-            "depth pictures for ReCon (nano); one pre-training for each seed",
+            f"{settings.of_backbone or 'nothing'}; "
+            "Jigsaw for DGCNN and PointNet, ReCon's own with depth pictures for ReCon (nano); one "
+            "pre-training for each seed",
             f"DGCNN with {settings.n_neighbors} neighbors (published: 20); conclusions 2a, 2b, 3 "
             f"and the losses on {arguments.cheap} first, other networks as time allows",
             "fractions 1 to 100 %: nested, stratified, repeated to the same number of clouds, so "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import NotFittedError, check_is_fitted
 from torch import nn
 
@@ -87,8 +88,14 @@ def pretrained_encoder(pretrained: Any, X: Any) -> Network:
     try:
         check_is_fitted(pretrained, "module_")
     except NotFittedError:
+        if get_tags(pretrained).target_tags.required:
+            raise TypeError(
+                f"pretrained={type(pretrained).__name__} is not fitted to clouds and cannot be "
+                "without labels of its own; fit it first, or give a pretrainer."
+            ) from None
         pretrained = clone(pretrained).fit(X)
-    encoder = getattr(pretrained.module_, "encoder", pretrained.module_)
+    module = getattr(pretrained, "module_", None)
+    encoder = getattr(module, "encoder", module)
     return _check_encoder(encoder, type(pretrained).__name__)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from torch import nn
 
 from pointinteract.exceptions import FileFormatError
 
@@ -105,7 +106,11 @@ class ComparisonStore:
 
 
 def describe(value: Any) -> Any:
-    """Plain data that are the same for the same settings in another process."""
+    """Plain data that are the same for the same settings in another process.
+
+    Weights that are given (a module, a fitted pretrainer) count as settings, as a hash. Of a
+    function or a class nothing but the name is known, and of a file its path.
+    """
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, np.generic):
@@ -117,9 +122,23 @@ def describe(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [describe(item) for item in value]
     name = getattr(value, "__qualname__", type(value).__qualname__)
-    if hasattr(value, "get_params") and not isinstance(value, type):
-        return {name: describe(value.get_params(deep=False))}
+    if isinstance(value, type):
+        return name
+    if isinstance(value, nn.Module):
+        return {name: _hash_weights(value)}
+    if isinstance(value, np.ndarray):
+        return {name: joblib.hash(value)}
+    if hasattr(value, "get_params"):
+        content = {name: describe(value.get_params(deep=False))}
+        # Two pretrainers of the same settings, fitted to other clouds, start from other weights.
+        module = getattr(value, "module_", None)
+        return content | {"weights": _hash_weights(module)} if module is not None else content
     return name
+
+
+def _hash_weights(module: nn.Module) -> str:
+    state = module.state_dict().items()
+    return joblib.hash([(name, weights.detach().cpu().numpy()) for name, weights in state])
 
 
 def _through_json(value: Any) -> Any:

@@ -1,4 +1,9 @@
-"""Explain any model of point clouds by interactions between regions."""
+"""Explain any model of point clouds by interactions between regions.
+
+:class:`SetPool`, :class:`WeightedPoints` and :class:`PatchTokens` are what can be said about a
+network that is not ours, so that much less has to be computed: see
+``InteractionExplainer(structure=...)``.
+"""
 
 from pointinteract.explanation._controls import NoiseControl
 from pointinteract.explanation._explainer import InteractionExplainer
@@ -11,6 +16,7 @@ from pointinteract.explanation._study_transfer import (
     knn_readout,
     linear_readout,
 )
+from pointinteract.nn.structure import PatchTokens, SetPool, WeightedPoints
 
 __all__ = [
     "CloudGame",
@@ -19,6 +25,9 @@ __all__ = [
     "InteractionStudy",
     "MaskSensitivity",
     "NoiseControl",
+    "PatchTokens",
+    "SetPool",
+    "WeightedPoints",
     "few_shot_readout",
     "knn_readout",
     "linear_readout",

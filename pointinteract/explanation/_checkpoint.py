@@ -88,6 +88,11 @@ class Checkpoint:
                     f"resume={str(self.path)!r} is in a folder that is not there."
                 )
             return Finished.nothing()
+        if self.path.is_dir():
+            raise CheckpointError(
+                f"resume={str(self.path)!r} is a folder; name a file in it, such as "
+                f"{str(self.path / 'explanation.part')!r}."
+            )
         document, arrays = read_archive(self.path)
         if document.get("format") != FORMAT or document.get("format_number") != FORMAT_NUMBER:
             raise CheckpointError(
@@ -160,11 +165,13 @@ def digest(arrays: Sequence[np.ndarray]) -> str:
 
 def _pack(finished: Finished) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
-    if finished.values:
+    n_clouds = len(finished.values)
+    if n_clouds:
         arrays["values"] = np.stack(finished.values)
-        arrays["columns"] = np.array(finished.columns, dtype=np.int64)
-    if finished.answers:
-        arrays["answers"] = np.stack(finished.answers)
+        # An interruption may have come in the middle of a cloud's being noted.
+        arrays["columns"] = np.array(finished.columns[:n_clouds], dtype=np.int64)
+        if finished.answers:
+            arrays["answers"] = np.stack(finished.answers[:n_clouds])
     if finished.partial:
         arrays["partial"] = np.concatenate(finished.partial)
     return arrays

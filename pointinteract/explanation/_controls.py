@@ -2,21 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from pointinteract.exceptions import CloudError
+from pointinteract.explanation._absence import POINT_ABSENCES
+from pointinteract.explanation._game import check_clouds
+from pointinteract.explanation._models import CloudModel
+from pointinteract.explanation._planning import cut_for, is_exact, make_plan
+from pointinteract.explanation._running import Run
+from pointinteract.explanation._targets import encode_labels
 from pointinteract.games.harsanyi import moebius_transform
 from pointinteract.games.orders import kappa, mean_strength, noise_floor
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.regions import assign_regions, region_centers
+from pointinteract.utils._params import check_real
 
 if TYPE_CHECKING:
     from pointinteract.explanation._result import Explanation
+    from pointinteract.explanation._sensitivity import MaskSensitivity
 
 Sample = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
 
@@ -49,6 +58,140 @@ class NoiseControl:
         frame = frame.rename(columns={"strength": "kappa", "strength_other": "kappa_resampled"})
         frame["noise_floor"] = noise_floor(self.first.n_regions)
         return frame
+
+
+class Controls(BaseEstimator):
+    """The controlling methods of :class:`~pointinteract.explanation.InteractionExplainer`."""
+
+    n_regions: int
+    players: str
+    start: str
+    budget: int | None
+    random_state: int | np.random.RandomState | None
+
+    def noise_control(
+        self,
+        model: Any,
+        X: np.ndarray | Sequence[np.ndarray],
+        y: Sequence[Any] | None = None,
+        *,
+        X_resampled: np.ndarray | Sequence[np.ndarray] | None = None,
+    ) -> NoiseControl:
+        """Explain two samples of the same surfaces, to see what survives.
+
+        An effect that belongs to the shape comes back when its points are drawn anew; noise
+        does not. Noise also grows with the order, so it looks like strong high orders.
+
+        Parameters
+        ----------
+        model, X, y
+            As in :meth:`explain`.
+        X_resampled : like X, optional
+            The same surfaces with points drawn anew. When left out, the points of each cloud
+            are split at random into two halves, every region in both; the model must then
+            cope with half the points.
+
+        Returns
+        -------
+        control : NoiseControl
+            Both explanations and, by order, their correlation. Both have the same region
+            centers, those found on `X`.
+        """
+        adapted, clouds = self._start(model, X)
+        cut = cut_for(self, adapted, clouds)
+        if X_resampled is None:
+            pairs = halve_clouds(clouds, cut, self.random_state)
+        else:
+            second = adapted.prepare(check_clouds(X_resampled))
+            centers = (self.n_regions, self.start) if self.players == "fps" else None
+            pairs = (
+                (clouds, cut),
+                (second, regions_of_second_sample(clouds, cut, second, centers)),
+            )
+        first = self._explain(adapted, *pairs[0], y)
+        again = self._explain(adapted, *pairs[1], y, part="second")
+        return NoiseControl(first, again)
+
+    def scale_control(
+        self,
+        model: Any,
+        X: np.ndarray | Sequence[np.ndarray],
+        y: Sequence[Any] | None = None,
+        *,
+        temperatures: Sequence[float] = (0.5, 1.0, 2.0),
+    ) -> pd.DataFrame:
+        """Measure kappa again with all logits divided by each temperature.
+
+        Training alone can scale logits up. A difference between models that a temperature
+        also produces says nothing about structure. For ``score="logit"`` kappa does not
+        change at all.
+
+        Parameters
+        ----------
+        model, X, y
+            As in :meth:`explain`.
+        temperatures : sequence of float above 0, default=(0.5, 1.0, 2.0)
+
+        Returns
+        -------
+        frame : DataFrame
+            Columns order and one per temperature.
+        """
+        temperatures = check_temperatures(temperatures)
+        adapted, clouds = self._start(model, X)
+        if not is_exact(self):
+            raise ValueError(
+                "scale_control needs the scores of all coalitions; lower n_regions (now "
+                f"{self.n_regions}) or raise budget (now {self.budget})."
+            )
+        cut = cut_for(self, adapted, clouds)
+        labels = None if y is None else encode_labels(y, len(clouds), adapted.classes)
+        plan = make_plan(self, clouds, temperatures, part="scale")
+        outcome = Run(plan, adapted, clouds, cut, labels).outcome()
+        return temperature_frame(outcome.values, temperatures)
+
+    def mask_sensitivity(
+        self,
+        model: Any,
+        X: np.ndarray | Sequence[np.ndarray],
+        y: Sequence[Any] | None = None,
+        *,
+        absences: Sequence[str] = POINT_ABSENCES,
+        players: Sequence[str] | None = None,
+        regions: Sequence[Any] | None = None,
+    ) -> "MaskSensitivity":
+        """Explain a model with several meanings of "absent", to see what depends on them.
+
+        Parameters
+        ----------
+        model, X, y, regions
+            As in :meth:`explain`.
+        absences, players : sequence of str
+            See :func:`mask_sensitivity`, which does the work.
+
+        Returns
+        -------
+        sensitivity : MaskSensitivity
+        """
+        from pointinteract.explanation._sensitivity import mask_sensitivity
+
+        return mask_sensitivity(
+            self, model, X, y, absences=absences, players=players, regions=regions
+        )
+
+    def _start(self, model: Any, X: Any) -> tuple[CloudModel, tuple[np.ndarray, ...]]:
+        raise NotImplementedError
+
+    def _explain(
+        self,
+        model: CloudModel,
+        clouds: tuple[np.ndarray, ...],
+        regions: tuple[np.ndarray, ...],
+        y: Sequence[Any] | None,
+        names: tuple[tuple[str, ...], ...] | None = None,
+        part: str | None = None,
+    ) -> "Explanation":
+        raise NotImplementedError
 
 
 def halve_clouds(
@@ -114,6 +257,17 @@ def regions_of_second_sample(
             )
         found.append(ids)
     return tuple(found)
+
+
+def check_temperatures(temperatures: Sequence[float]) -> tuple[float, ...]:
+    """Return temperatures as numbers above zero, or raise."""
+    if np.ndim(temperatures) != 1 or len(temperatures) == 0:
+        raise ValueError(
+            f"temperatures must be a sequence of at least one number, got {temperatures!r}."
+        )
+    return tuple(
+        check_real("each of temperatures", each, open_minimum=True) for each in temperatures
+    )
 
 
 def temperature_frame(values: np.ndarray, temperatures: Sequence[float]) -> pd.DataFrame:

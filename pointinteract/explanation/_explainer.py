@@ -5,23 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
-from pointinteract.explanation._controls import (
-    NoiseControl,
-    halve_clouds,
-    regions_of_second_sample,
-    temperature_frame,
-)
+from pointinteract.explanation._controls import Controls
 from pointinteract.explanation._game import check_clouds
 from pointinteract.explanation._models import CloudModel, as_cloud_model
-from pointinteract.explanation._planning import (
-    check_params,
-    cut_for,
-    describe,
-    is_exact,
-    make_plan,
-)
+from pointinteract.explanation._planning import check_params, cut_for, describe, make_plan
 from pointinteract.explanation._precision import check_precision
 from pointinteract.explanation._progress import ProgressOption
 from pointinteract.explanation._regions import check_names, check_regions
@@ -31,7 +19,7 @@ from pointinteract.explanation._sampled import build_sampled_fields
 from pointinteract.explanation._targets import encode_labels
 
 
-class InteractionExplainer(BaseEstimator):
+class InteractionExplainer(Controls):
     """Measure how strongly a model uses interactions between regions of a cloud.
 
     A cloud is cut into `n_regions` regions. The model scores the cloud with every subset of
@@ -79,7 +67,9 @@ class InteractionExplainer(BaseEstimator):
         compared with plain forwards on a few coalitions of every cloud, and left where it
         differs by more than 1e-4.
     structure : record or tuple of records, optional
-        What a network that is not ours has to say, see :mod:`pointinteract.nn.structure`.
+        What a network that is not ours has to say: a :class:`SetPool`,
+        :class:`WeightedPoints` or :class:`PatchTokens` made of its parts. What does not hold
+        is found out and left with a warning.
     budget : int or None, default=None
         Coalitions asked of each cloud where 2^n is more: chosen ones, from which a sparse
         game is recovered. None asks all up to 16 regions, else 8,192.
@@ -147,6 +137,24 @@ class InteractionExplainer(BaseEstimator):
     <Explanation of widest: 4 clouds, 4 regions, log_odds of the predicted class>
     >>> explanation.interactions.shape
     (4, 16)
+
+    A network of one's own is asked less if one says how it is made:
+
+    >>> import torch
+    >>> from pointinteract.explanation import SetPool
+    >>> class Network(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.encode = torch.nn.Linear(3, 8)
+    ...         self.head = torch.nn.Linear(8, 5)
+    ...     def forward(self, points):
+    ...         return self.head(self.encode(points).relu().amax(dim=1))
+    >>> network = Network()
+    >>> structure = SetPool(lambda points: network.encode(points).relu(), network.head)
+    >>> explainer = InteractionExplainer(n_regions=4, structure=structure)
+    >>> explanation = explainer.explain(network, X)
+    >>> explainer.engine_
+    'set_pool'
     """
 
     def __init__(
@@ -229,80 +237,6 @@ class InteractionExplainer(BaseEstimator):
             cut = check_regions(regions, clouds, self.n_regions)
         names = check_names(region_names, len(clouds), self.n_regions)
         return self._explain(adapted, clouds, cut, y, names)
-
-    def noise_control(
-        self,
-        model: Any,
-        X: np.ndarray | Sequence[np.ndarray],
-        y: Sequence[Any] | None = None,
-        *,
-        X_resampled: np.ndarray | Sequence[np.ndarray] | None = None,
-    ) -> NoiseControl:
-        """Explain two samples of the same surfaces, to see what survives.
-
-        An effect that belongs to the shape comes back when its points are drawn anew; noise
-        does not. Noise also grows with the order, so it looks like strong high orders.
-
-        Parameters
-        ----------
-        model, X, y
-            As in :meth:`explain`.
-        X_resampled : like X, optional
-            The same surfaces with points drawn anew. When left out, the points of each cloud
-            are split at random into two halves, every region in both; the model must then
-            cope with half the points.
-
-        Returns
-        -------
-        control : NoiseControl
-            Both explanations and, by order, their correlation. Both have the same region
-            centers, those found on `X`.
-        """
-        adapted, clouds = self._start(model, X)
-        cut = cut_for(self, adapted, clouds)
-        if X_resampled is None:
-            pairs = halve_clouds(clouds, cut, self.random_state)
-        else:
-            second = adapted.prepare(check_clouds(X_resampled))
-            centers = (self.n_regions, self.start) if self.players == "fps" else None
-            pairs = (
-                (clouds, cut),
-                (second, regions_of_second_sample(clouds, cut, second, centers)),
-            )
-        first = self._explain(adapted, *pairs[0], y)
-        again = self._explain(adapted, *pairs[1], y, part="second")
-        return NoiseControl(first, again)
-
-    def scale_control(
-        self,
-        model: Any,
-        X: np.ndarray | Sequence[np.ndarray],
-        y: Sequence[Any] | None = None,
-        *,
-        temperatures: Sequence[float] = (0.5, 1.0, 2.0),
-    ) -> Any:
-        """Measure kappa again with all logits divided by each temperature.
-
-        Training alone can scale logits up. A difference between models that a temperature
-        also produces says nothing about structure. For ``score="logit"`` kappa does not
-        change at all.
-
-        Returns
-        -------
-        frame : DataFrame
-            Columns order and one per temperature.
-        """
-        adapted, clouds = self._start(model, X)
-        if not is_exact(self):
-            raise ValueError(
-                "scale_control needs the scores of all coalitions; lower n_regions (now "
-                f"{self.n_regions}) or raise budget (now {self.budget})."
-            )
-        cut = cut_for(self, adapted, clouds)
-        labels = None if y is None else encode_labels(y, len(clouds), adapted.classes)
-        plan = make_plan(self, clouds, temperatures, part="scale")
-        outcome = Run(plan, adapted, clouds, cut, labels).outcome()
-        return temperature_frame(outcome.values, temperatures)
 
     def _start(
         self, model: Any, X: np.ndarray | Sequence[np.ndarray]

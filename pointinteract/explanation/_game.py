@@ -164,6 +164,11 @@ def check_clouds(X: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, ...]
             f"X must have shape (n_clouds, n_points, 3) or be a list of clouds, got {X.shape}."
             + hint
         )
+    if not isinstance(X, np.ndarray | Sequence) or isinstance(X, str | bytes):
+        raise CloudError(
+            "X must be an array (n_clouds, n_points, 3) or a list of clouds, got "
+            f"{type(X).__name__}."
+        )
     clouds = tuple(_check_cloud(cloud, number) for number, cloud in enumerate(X))
     if not clouds:
         raise CloudError("X holds no cloud.")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pointinteract.explanation._record import Record
 from pointinteract.explanation._sampled import build_sampled_fields
-from pointinteract.explanation._scores import find_score
+from pointinteract.explanation._scores import SCORES, find_score, score_name
 from pointinteract.explanation._targets import resolve_target, target_finder
 from pointinteract.games.andor import AndOrInteractions, and_or_interactions
 from pointinteract.games.coalitions import coalition_index
@@ -155,7 +155,7 @@ class Indices(Record):
         which = resolve_target(target, self.labels)
         meta = {
             **self.meta,
-            "score": score if isinstance(score, str) else getattr(score, "__name__", "score"),
+            "score": score_name(score),
             "target": which if isinstance(which, str) else str(which),
         }
         # The noise was measured of the other score.
@@ -186,7 +186,14 @@ class Indices(Record):
             the last axis.
         """
         answers = self._kept_answers()
-        function = find_score(self.meta.get("score", "log_odds") if score is None else score)
+        if score is None:
+            score = self.meta.get("score", "log_odds")
+            if score not in SCORES:
+                raise ValueError(
+                    f"the explained score, {score!r}, was a function of the user's; pass it as "
+                    "score."
+                )
+        function = find_score(score)
         values = np.empty((len(answers), answers.shape[2], answers.shape[1]))
         for cloud, table in enumerate(answers):
             logits = table.astype(np.float64)
@@ -200,6 +207,11 @@ class Indices(Record):
                 "the model's answers were not kept; explain with "
                 "InteractionExplainer(keep_answers=True) to score them again."
             )
+        if self.answers.ndim != 3:
+            raise ValueError(
+                f"{self.meta.get('model', 'the model')} answers one number for each cloud, which "
+                "is the score itself; there are no classes to score again."
+            )
         return self.answers
 
     def _index_of_surrogates(self, index: str, order: int | None) -> pd.DataFrame:
@@ -211,9 +223,9 @@ class Indices(Record):
                 sets = [row for row, kept in zip(surrogate.sets(), chosen, strict=True) if kept]
                 rows.append((cloud, sets, surrogate.coefficients[chosen]))
             elif index in SINGLE:
-                convert = surrogate.shapley_values if index == "Shapley" else None
-                numbers = surrogate.banzhaf_values() if convert is None else convert()
-                rows.append((cloud, [(region,) for region in range(self.n_regions)], numbers))
+                is_shapley = index == "Shapley"
+                convert = surrogate.shapley_values if is_shapley else surrogate.banzhaf_values
+                rows.append((cloud, [(region,) for region in range(self.n_regions)], convert()))
             else:
                 raise ValueError(
                     f"index {index!r} needs the scores of all coalitions; of a sampled "

@@ -100,10 +100,20 @@ class TorchModel(CloudModel):
         precision: str = "float32",
     ) -> None:
         super().__init__(type(module).__name__)
-        # Moving a module moves it for its owner too; a copy leaves the owner's in place.
-        self.module = module if device is None else copy.deepcopy(module).to(device)
-        weights = [*self.module.parameters(), *self.module.buffers()]
+        weights = [*module.parameters(), *module.buffers()]
         self.device = weights[0].device if weights else torch.device(device or "cpu")
+        self.module = module
+        if device is not None and torch.device(device) != self.device:
+            if structure is not None:
+                raise ValueError(
+                    f"the functions in structure belong to the network itself, on {self.device}, "
+                    f"and device={device!r} works on a copy of it; move the network, make the "
+                    "structure of the moved one, and leave device out."
+                )
+            # Moving a module moves it for its owner too; a copy leaves the owner's in place.
+            self.module = copy.deepcopy(module).to(device)
+            weights = [*self.module.parameters(), *self.module.buffers()]
+            self.device = weights[0].device if weights else torch.device(device)
         floating = [weight.dtype for weight in weights if weight.is_floating_point()]
         self.dtype = floating[0] if floating else torch.float32
         self.is_probability = output == "probabilities"

@@ -15,10 +15,10 @@ from pointinteract.explanation._precision import PRECISIONS
 from pointinteract.explanation._regions import PLAYERS, cut_clouds
 from pointinteract.explanation._running import Outcome, Plan
 from pointinteract.explanation._sampled import sample_plan
-from pointinteract.explanation._scores import SCORES, find_score
+from pointinteract.explanation._scores import SCORES, find_score, score_name
 from pointinteract.explanation._targets import resolve_target
 from pointinteract.games.coalitions import MAX_PLAYERS
-from pointinteract.nn.structure import PatchTokens
+from pointinteract.nn.structure import PatchTokens, SampledBalls, SetPool, WeightedPoints
 from pointinteract.utils._params import check_int, check_option
 from pointinteract.utils._random import draw_seed
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pointinteract.explanation._explainer import InteractionExplainer
 
 MAX_REGIONS = 256
+STRUCTURES = (SetPool, WeightedPoints, PatchTokens, SampledBalls)
 # Without a budget, so many regions are enumerated, and so many coalitions chosen of more.
 EXACT_REGIONS = 16
 DEFAULT_BUDGET = 8192
@@ -48,6 +49,11 @@ def check_params(explainer: "InteractionExplainer") -> None:
         check_int("batch_size", explainer.batch_size)
     if explainer.budget is not None:
         check_int("budget", explainer.budget)
+    if explainer.n_jobs is not None:
+        check_int("n_jobs", explainer.n_jobs, minimum=-1024)
+    if explainer.resume is not None and not isinstance(explainer.resume, str | os.PathLike):
+        raise TypeError(f"resume must be the path of a file or None, got {explainer.resume!r}.")
+    _check_structure(explainer.structure)
     if explainer.absence in TOKEN_ABSENCES and explainer.players != "patches":
         raise ValueError(
             f"absence={explainer.absence!r} takes tokens of patches away, so it needs "
@@ -66,6 +72,21 @@ def check_params(explainer: "InteractionExplainer") -> None:
             f"or absence={explainer.absence!r} random_state must be an integer; got "
             f"{explainer.random_state!r}."
         )
+
+
+def _check_structure(structure: Any) -> None:
+    """Raise unless a network is described by records, which engines tell apart by their type."""
+    if structure is None:
+        return
+    given = structure if isinstance(structure, tuple | list) else (structure,)
+    for record in given:
+        if not isinstance(record, STRUCTURES):
+            kinds = ", ".join(kind.__name__ for kind in STRUCTURES)
+            what = record.__name__ if isinstance(record, type) else type(record).__name__
+            raise TypeError(
+                f"structure must be made of records {kinds}, such as SetPool(encode=..., "
+                f"head=...); got {'the class ' if isinstance(record, type) else 'a '}{what}."
+            )
 
 
 def cut_for(
@@ -126,7 +147,7 @@ def make_plan(
             "n_regions": int(explainer.n_regions),
             "absence": explainer.absence,
             "seed": seed,
-            "score": getattr(explainer.score, "__name__", explainer.score),
+            "score": score_name(explainer.score),
             "target": str(explainer.target),
             "output": explainer.output,
             "precision": explainer.precision,
@@ -143,10 +164,9 @@ def describe(
 ) -> dict[str, Any]:
     """Say how an explanation was made, as JSON."""
     which = resolve_target(explainer.target, labels)
-    score = getattr(explainer.score, "__name__", explainer.score)
     meta = {
         "model": model.name,
-        "score": score if outcome.targets is not None else "value",
+        "score": score_name(explainer.score) if outcome.targets is not None else "value",
         "target": which if isinstance(which, str) else str(which),
         "n_regions": int(explainer.n_regions),
         "players": explainer.players,

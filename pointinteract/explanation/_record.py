@@ -114,8 +114,9 @@ class Record:
         if not self.is_exact:
             raise ValueError(
                 f"{what} needs the scores of all 2^{self.n_regions} coalitions, and only "
-                f"{self.values.shape[1]} were sampled. Explain with at most 16 regions, or use "
-                "to_frame(), strongest(), effects(), strength_by_order() or to_index('Shapley')."
+                f"{self.values.shape[1]} were sampled. Explain with at most 16 regions and no "
+                "budget, or use to_frame(), strongest(), effects(), strength_by_order(), "
+                "to_index('Shapley') or plot('regions')."
             )
 
     def _known_correct(self) -> np.ndarray:

@@ -118,7 +118,9 @@ def check_names(
     """Return names of regions for every cloud: one list serves all, or one list each."""
     if names is None:
         return None
-    if all(isinstance(name, str) for name in names):
+    if isinstance(names, str):
+        raise TypeError(f"region_names must be a list of names, got the text {names!r}.")
+    if all(isinstance(name, str | int | np.integer) for name in names):
         names = [names] * n_clouds
     checked = tuple(tuple(str(name) for name in row) for row in names)
     if len(checked) != n_clouds or any(len(row) != n_regions for row in checked):

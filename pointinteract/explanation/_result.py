@@ -23,9 +23,12 @@ from pointinteract.utils._params import check_int, check_option
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pointinteract.plotting import RegionInteractionDisplay, StrengthByOrderDisplay
 
-PLOT_KINDS = ("orders", "regions")
+PLOT_KINDS = ("orders", "classes", "sparsity", "regions", "upset", "heat")
+# Those of one cloud; the terms of a sampled explanation are enough for them.
+KINDS_OF_ONE_CLOUD = ("regions", "upset", "heat")
+# Those of one picture, which can be part of a larger figure.
+KINDS_WITH_AX = ("orders", "classes", "heat")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -191,34 +194,54 @@ class Explanation(Measures, Indices):
         *,
         cloud: int = 0,
         ax: "Axes | None" = None,
-    ) -> "StrengthByOrderDisplay | RegionInteractionDisplay":
+    ) -> Any:
         """Draw with matplotlib.
 
         Parameters
         ----------
-        kind : {"orders", "regions"}, default="orders"
-            ``"orders"``: strength by order over all clouds, beside what noise would give.
-            ``"regions"``: the strongest interactions of one cloud.
+        kind : str, default="orders"
+            Of all clouds, where all coalitions were scored: ``"orders"``, strength by order
+            beside what noise would give; ``"classes"``, the same in a row for each class;
+            ``"sparsity"``, how fast interactions fall off, and how few rebuild the scores. Of
+            one cloud, also of a sampled explanation: ``"regions"``, its strongest interactions
+            drawn on it; ``"upset"``, these as bars with their members below; ``"heat"``, the
+            cloud colored by what each region brings.
         cloud : int, default=0
-            For ``"regions"``.
+            For the kinds of one cloud.
         ax : matplotlib Axes, optional
-            For ``"orders"``; ``"regions"`` makes a figure of its own.
+            For ``"orders"``, ``"classes"`` and ``"heat"``; the others make figures of their own.
 
         Returns
         -------
-        display : StrengthByOrderDisplay or RegionInteractionDisplay
-            With ``figure_`` and ``ax_`` or ``axes_``.
+        display : object with ``figure_``, and ``ax_`` or ``axes_``
+            One of the displays of :mod:`pointinteract.plotting`, which have more to choose.
         """
-        from pointinteract.plotting import RegionInteractionDisplay, StrengthByOrderDisplay
+        from pointinteract import plotting
 
-        self._need_all("drawing")
-        if check_option("kind", kind, PLOT_KINDS) == "orders":
-            return StrengthByOrderDisplay.from_explanation(self).plot(ax=ax)
-        return RegionInteractionDisplay.from_explanation(self, cloud=cloud).plot()
+        check_option("kind", kind, PLOT_KINDS)
+        if ax is not None and kind not in KINDS_WITH_AX:
+            raise ValueError(
+                f"kind={kind!r} makes a figure of its own; leave ax out, or draw one of "
+                f"{', '.join(KINDS_WITH_AX)} into it."
+            )
+        if kind in KINDS_OF_ONE_CLOUD:
+            cloud = check_int("cloud", cloud, minimum=-self.n_clouds, maximum=self.n_clouds - 1)
+        else:
+            self._need_all(f"drawing {kind!r}")
+        if kind == "orders":
+            return plotting.StrengthByOrderDisplay.from_explanation(self).plot(ax=ax)
+        if kind == "classes":
+            return plotting.OrderByClassDisplay.from_explanation(self).plot(ax=ax)
+        if kind == "sparsity":
+            return plotting.SparsityDisplay.from_explanation(self).plot()
+        if kind == "regions":
+            return plotting.RegionInteractionDisplay.from_explanation(self, cloud=cloud).plot()
+        if kind == "upset":
+            return plotting.UpsetDisplay.from_explanation(self, cloud=cloud).plot()
+        return plotting.RegionHeatDisplay.from_explanation(self, cloud=cloud).plot(ax=ax)
 
     def plot_3d(self, cloud: int = 0, *, top: int = 12) -> Any:
         """Return an interactive plotly figure of one cloud and its strongest interactions."""
         from pointinteract.plotting import interactive_regions
 
-        self._need_all("drawing")
         return interactive_regions(self, cloud=cloud, top=top)

@@ -142,19 +142,30 @@ class Run:
         self.model.n_clipped = self._done.n_clipped  # the probe's answers do not count
         name = f"Explaining {self.model.name}"
         total = self.plan.n_coalitions * len(self.clouds)
-        with progress_hook(self.plan.progress, total, name) as advance:
-            if self._done.values:
-                advance(self.plan.n_coalitions * len(self._done.values))
-            for answers in self._all_answers(len(self._done.values), advance):
-                self._finish_cloud(answers)
-        if self._checkpoint is not None:
-            self._checkpoint.write(self._done, now=True)
+        try:
+            with progress_hook(self.plan.progress, total, name) as advance:
+                if self._done.values:
+                    advance(self.plan.n_coalitions * len(self._done.values))
+                for answers in self._all_answers(len(self._done.values), advance):
+                    self._finish_cloud(answers)
+        finally:
+            # Also what was finished when somebody, or an error, broke off.
+            if self._checkpoint is not None and (self._done.values or self._done.partial):
+                self._checkpoint.write(self._done, now=True)
         return self._collect()
 
     def _probe(self) -> Probe:
         """Ask the model a few questions about the first cloud."""
         absence = "center" if self.plan.absence in TOKEN_ABSENCES else self.plan.absence
-        return probe_model(self._game(0, absence, share_batch_size=False))
+        try:
+            return probe_model(self._game(0, absence, share_batch_size=False))
+        except Exception as error:
+            # What a network says of a shape it did not expect is seldom about the shape.
+            error.add_note(
+                f"This came up when {self.model.name} was first given masked clouds, (n_clouds, "
+                f"n_points, n_channels); the first cloud has shape {self.clouds[0].shape}."
+            )
+            raise
 
     def _settings(self) -> dict[str, Any]:
         labels = [] if self.labels is None else [self.labels]
@@ -230,16 +241,17 @@ class Run:
             values = [
                 self.plan.score(answers if t == 1 else answers / t, target) for t in temperatures
             ]
-        self._done.values.append(np.asarray(values, dtype=np.float64))
-        self._done.columns.append((target, predicted))
         if self.plan.keep_answers:
             self._done.answers.append(answers.astype(np.float32))
+        self._done.columns.append((target, predicted))
+        # Last, since their number is that of the clouds that are finished.
+        self._done.values.append(np.asarray(values, dtype=np.float64))
         self._done.n_clipped = self.model.n_clipped
         if self._checkpoint is not None:
             self._checkpoint.write(self._done)
 
     def _collect(self) -> Outcome:
-        values = np.stack(self._done.values, axis=1)
+        values = np.moveaxis(_stack_and_let_go(self._done.values), 0, 1)
         columns = np.array(self._done.columns)
         is_plain = bool((columns[:, 0] < 0).all())
         by_order, of_values = self._noise(values)
@@ -247,7 +259,7 @@ class Run:
             values=values,
             targets=None if is_plain else columns[:, 0],
             predicted=None if is_plain else columns[:, 1],
-            answers=np.stack(self._done.answers) if self._done.answers else None,
+            answers=_stack_and_let_go(self._done.answers) if self._done.answers else None,
             engine=self._engines.engine.name,
             speedup=self._engines.speedup,
             max_error=self._engines.max_error,
@@ -300,6 +312,18 @@ class Run:
             sample=number,
             batch_size=batch_size,
         )
+
+
+def _stack_and_let_go(parts: list[np.ndarray]) -> np.ndarray:
+    """Stack arrays along a new first axis and empty the list on the way.
+
+    Memory of a new array is taken as it is written to, so both are never there in full.
+    """
+    stacked = np.empty((len(parts), *parts[0].shape), dtype=parts[0].dtype)
+    parts.reverse()
+    for row in stacked:
+        row[...] = parts.pop()
+    return stacked
 
 
 def _answers_elsewhere(game: CloudGame, coalitions: np.ndarray | None) -> tuple[np.ndarray, int]:

@@ -4,6 +4,7 @@ Every answer is first brought to logits in float64; logarithms of probabilities 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -60,10 +61,30 @@ NEED_LOGITS = ("logit",)
 
 
 def find_score(score: str | ScoreFunction) -> ScoreFunction:
-    """Return the function of a named score, or the callable that came."""
+    """Return the function of a named score, or the callable that came with its answers checked."""
     if callable(score):
-        return score
+        return partial(_checked, score)
     return SCORES[check_option("score", score, tuple(SCORES))]
+
+
+def score_name(score: str | ScoreFunction) -> str:
+    """Name a score, for files and titles."""
+    return score if isinstance(score, str) else getattr(score, "__name__", type(score).__name__)
+
+
+def _checked(score: ScoreFunction, logits: np.ndarray, target: int) -> np.ndarray:
+    """Ask a score that a user wrote, and raise if its answer is not one number for each row."""
+    values = np.asarray(score(logits, target), dtype=np.float64)
+    name = score_name(score)
+    if values.shape != (len(logits),):
+        raise ValueError(
+            f"score {name} must map logits {logits.shape} and a column to values "
+            f"({len(logits)},), one for each row; got shape {values.shape}."
+        )
+    n_bad = int((~np.isfinite(values)).sum())
+    if n_bad:
+        raise ValueError(f"score {name} gave NaN or infinity for {n_bad} of {len(values)} rows.")
+    return values
 
 
 def _log_sum_of_others(logits: np.ndarray, target: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from pointinteract.explanation._result import Explanation
 from pointinteract.utils._params import check_int, check_option
 
 if TYPE_CHECKING:
-    from pointinteract.plotting._sensitivity import MaskSensitivityDisplay
+    from pointinteract.plotting import MaskSensitivityDisplay
 
 GIVEN = "given"
 
@@ -181,7 +181,7 @@ class MaskSensitivity:
         axes : sequence of two matplotlib Axes, optional
             A new figure is made if left out.
         """
-        from pointinteract.plotting._sensitivity import MaskSensitivityDisplay
+        from pointinteract.plotting import MaskSensitivityDisplay
 
         return MaskSensitivityDisplay.from_sensitivity(self).plot(axes)
 
@@ -241,6 +241,11 @@ def mask_sensitivity(
     >>> mask_sensitivity(explainer, widest, X, absences=("center", "remove"))
     <MaskSensitivity of widest: 2 choices, 4 clouds, 4 regions>
     """
+    if not callable(getattr(explainer, "explain", None)):
+        raise TypeError(
+            f"explainer must be an InteractionExplainer, got {type(explainer).__name__}; the "
+            "model comes second."
+        )
     choices = _choices(explainer, absences, players, regions is not None)
     check_int("n_regions", explainer.n_regions)
     if not is_exact(explainer):

@@ -266,14 +266,14 @@ class InteractionStudy:
         display : object with ``figure_``
         """
         self._check_has_run()
-        from pointinteract.plotting import _study, _study_clouds
+        from pointinteract import plotting
 
         displays: dict[str, Any] = {
-            "orders": _study.StudyOrdersDisplay,
-            "accuracy": _study.StudyAccuracyDisplay,
-            "data": _study.StudyDataDisplay,
-            "example": _study_clouds.DecompositionDisplay,
-            "strongest": _study_clouds.StrongestSetsDisplay,
+            "orders": plotting.StudyOrdersDisplay,
+            "accuracy": plotting.StudyAccuracyDisplay,
+            "data": plotting.StudyDataDisplay,
+            "example": plotting.DecompositionDisplay,
+            "strongest": plotting.StrongestSetsDisplay,
         }
         return displays[check_option("kind", kind, tuple(displays))].from_study(self).plot()
 

@@ -39,8 +39,8 @@ def encode_labels(y: Sequence[Any], n_clouds: int, classes: np.ndarray | None) -
     if classes is None:
         if labels.dtype.kind not in "iu" or (labels < 0).any():
             raise ValueError(
-                "the model has no classes_, so labels must be numbers of its output columns "
-                f"from 0; got {labels[0]!r}."
+                "the model has no classes_, so labels (and a target) must be integers, numbers "
+                f"of its output columns from 0; got {labels.tolist()[0]!r}."
             )
         return labels.astype(np.int64)
     columns = {label: column for column, label in enumerate(classes.tolist())}

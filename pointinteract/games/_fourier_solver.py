@@ -65,8 +65,8 @@ def pursue_terms(x: np.ndarray, values: np.ndarray) -> Terms | None:
     return None
 
 
-def posterior_terms(x: np.ndarray, values: np.ndarray, max_terms: int) -> Terms:
-    """Return the strongest terms of the posterior mean, for any game."""
+def posterior_terms(x: np.ndarray, values: np.ndarray) -> Terms:
+    """Return the terms of the posterior mean, for any game."""
     mean, spread = values.mean(), values.std()
     y = (values - mean) / spread
     scales = _player_scales(x, y)
@@ -75,13 +75,8 @@ def posterior_terms(x: np.ndarray, values: np.ndarray, max_terms: int) -> Terms:
     blocks = _posterior_blocks(x, alpha, scales, weights)
     members = np.concatenate([rows for rows, _ in blocks])
     coefficients = np.concatenate([numbers for _, numbers in blocks])
-    if len(members) > max_terms:
-        # Row 0 is the constant, which is always kept.
-        order = np.argsort(-np.abs(coefficients[1:]), kind="stable")[: max_terms - 1] + 1
-        chosen = np.concatenate([[0], np.sort(order)])
-        members, coefficients = members[chosen], coefficients[chosen]
     coefficients = coefficients * spread
-    coefficients[0] += mean
+    coefficients[0] += mean  # row 0 is the constant
     return members, coefficients
 
 

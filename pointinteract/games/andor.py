@@ -128,6 +128,11 @@ def and_or_interactions(
     result : AndOrInteractions
         What it holds matches the values to rounding, whatever the number of steps.
 
+    Raises
+    ------
+    ValueError
+        If values are not finite or not 2^n, or a parameter is wrong.
+
     References
     ----------
     .. [1] M. Li and Q. Zhang, "Does a neural network really encode symbolic concepts?",
@@ -145,13 +150,15 @@ def and_or_interactions(
     (4.0, 1.0)
     """
     check_option("solver", solver, ("splitting", "sgd"))
-    tau = check_real("tau", tau, minimum=0)
+    tau = check_real("tau", tau, minimum=0, open_maximum=True)
     tol = check_real("tol", tol, minimum=0)
     learning_rate = check_real("learning_rate", learning_rate, minimum=0, open_minimum=True)
     limit = {"splitting": 200, "sgd": 10_000}[solver] if n_steps is None else n_steps
     limit = check_int("n_steps", limit)
     values = np.asarray(values, dtype=np.float64)
     n_players_of(values.shape[-1])
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite numbers; some are NaN or infinite.")
 
     rows = values.reshape(-1, values.shape[-1])
     centered = rows - rows[:, :1]

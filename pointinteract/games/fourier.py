@@ -139,7 +139,8 @@ def recover_fourier(
     held_out : tuple of coalitions and values, optional
         Others drawn alike, for `r2` and `error`. By default none: both are NaN.
     max_terms : int, default=8192
-        Terms kept, the strongest; more follow the network closer in more memory.
+        Terms kept, the strongest and the constant; more follow the network closer in more
+        memory. A sparse game of more terms is cut as well, and no longer exact.
 
     Returns
     -------
@@ -171,15 +172,21 @@ def recover_fourier(
     x = 1.0 - 2.0 * coalitions
     found = pursue_terms(x, values)
     if found is None:
-        found = posterior_terms(x, values, max_terms)
-    members, coefficients = found
+        found = posterior_terms(x, values)
+    members, coefficients = _strongest(*found, max_terms)
     order = _canonical(members, coalitions.shape[1])
     surrogate = SparseFourier(coalitions.shape[1], members[order], coefficients[order])
     if held_out is None:
         return surrogate
     answers = surrogate.predict(held_out[0])
-    error = np.sqrt(np.mean((held_out[1] - answers) ** 2) / len(values))
-    r2 = r2_score(held_out[1], answers)
+    truth = np.asarray(held_out[1], dtype=np.float64)
+    if truth.shape != answers.shape or not np.isfinite(truth).all():
+        raise ValueError(
+            f"held_out must be coalitions (S, {coalitions.shape[1]}) and their finite values "
+            f"(S,), got values of shape {truth.shape} for {len(answers)} coalitions."
+        )
+    error = np.sqrt(np.mean((truth - answers) ** 2) / len(values))
+    r2 = r2_score(truth, answers)
     return SparseFourier(
         surrogate.n_players, surrogate.members, surrogate.coefficients, r2, float(error)
     )
@@ -212,6 +219,17 @@ def pad_members(sets: Sequence[Sequence[int]], width: int) -> np.ndarray:
     for row, players in zip(rows, sets, strict=True):
         row[: len(players)] = sorted(players)
     return rows
+
+
+def _strongest(
+    members: np.ndarray, coefficients: np.ndarray, max_terms: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keep the constant, which is no effect of anybody, and the strongest other terms."""
+    if len(members) <= max_terms:
+        return members, coefficients
+    strength = np.where((members < 0).all(axis=1), np.inf, np.abs(coefficients))
+    kept = np.sort(np.argsort(-strength, kind="stable")[:max_terms])
+    return members[kept], coefficients[kept]
 
 
 def _canonical(members: np.ndarray, n_players: int) -> np.ndarray:

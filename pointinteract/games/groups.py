@@ -7,6 +7,7 @@ every group named. Losses that train with interactions are built from them.
 
 from collections.abc import Iterable, Sequence
 from math import comb
+from operator import index
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -108,7 +109,7 @@ def group_coalitions(groups: Sequence[Iterable[int]], n_players: int) -> np.ndar
     [[0, 0, 0, 0], [1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0]]
     """
     n_players = check_int("n_players", n_players)
-    members = [sorted({int(player) for player in group}) for group in groups]
+    members = [sorted({index(player) for player in group}) for group in groups]
     everybody = [player for group in members for player in group]
     if len(set(everybody)) != len(everybody):
         raise ValueError(f"groups must be disjoint, got {members}.")

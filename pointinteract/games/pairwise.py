@@ -31,6 +31,9 @@ __all__ = [
 # Sizes of the context, as shares of the n - 2 other players.
 _RATIOS = (0.0, 0.04, 0.07, *(tenth / 10 for tenth in range(1, 11)))
 
+# Signs of v(S), v(S + i), v(S + j) and v(S + i + j).
+_MIXED_DIFFERENCE = (1, -1, -1, 1)
+
 
 @dataclass(frozen=True, eq=False)
 class PairwiseOrders:
@@ -168,12 +171,8 @@ def sample_pairwise_interactions(
         for first in range(0, len(chosen), step):
             block = slice(first, first + step)
             coalitions = _with_and_without(chosen[block], contexts, n_players, int(count))
-            effects = _ask(game, coalitions, batch_size).reshape(-1, int(count), 4) @ [
-                1,
-                -1,
-                -1,
-                1,
-            ]
+            answers = _ask(game, coalitions, batch_size).reshape(-1, int(count), 4)
+            effects = answers @ _MIXED_DIFFERENCE
             n_evaluations += len(coalitions)
             values[row, block] = effects.mean(axis=1)
             errors[row, block] = _standard_error(effects, _count_contexts(n_players, int(size)))
@@ -306,7 +305,8 @@ def _standard_error(effects: np.ndarray, n_possible: int) -> np.ndarray:
 
 def _check_orders(orders: Sequence[int], n_players: int) -> np.ndarray:
     sizes = np.asarray(orders)
-    if sizes.ndim != 1 or not len(sizes) or sizes.min() < 0 or sizes.max() > n_players - 2:
+    good = sizes.ndim == 1 and len(sizes) > 0 and sizes.dtype.kind in "iu"
+    if not good or sizes.min() < 0 or sizes.max() > n_players - 2:
         raise ValueError(f"orders must be context sizes from 0 to {n_players - 2}, got {orders}.")
     return sizes.astype(np.int64)
 
@@ -314,7 +314,7 @@ def _check_orders(orders: Sequence[int], n_players: int) -> np.ndarray:
 def _check_pairs(pairs: np.ndarray, n_players: int) -> None:
     good = pairs.ndim == 2 and pairs.shape[1] == 2 and len(pairs) > 0
     if (
-        not good
+        not (good and pairs.dtype.kind in "iu")
         or pairs.min() < 0
         or pairs.max() >= n_players
         or (pairs[:, 0] == pairs[:, 1]).any()

@@ -43,6 +43,8 @@ def salient(
     """
     threshold = check_real("threshold", threshold, minimum=0, maximum=1, open_maximum=True)
     strength = _strengths(interactions, or_interactions)
+    if np.isnan(strength).any():
+        raise ValueError("interactions must be numbers; some are NaN, and so may be salient.")
     largest = strength.max(axis=(0, -1), keepdims=True)
     result = strength > threshold * largest
     return result[0] if or_interactions is None else result

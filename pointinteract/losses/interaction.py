@@ -62,7 +62,7 @@ class InteractionLoss(BaseEstimator):
         How A, B and C make a loss of their terms. ``"literal"``: low - high, the published form,
         unbounded below. ``"scaled"``: divided by max(1, mean |v(x) - v(empty)|), through which
         no gradient flows. ``"log_ratio"``: log(low + 0.1) - log(high + 0.1), of every cloud.
-        D and augmentation have a form of their own.
+        D and augmentation have a form of their own and do not look at this.
     weight : float, default=0.1
         How much the loss counts beside the cross-entropy. Worth trying: literal 0.001 to 0.03,
         scaled and log-ratio 0.03 to 0.3, D 0.1 to 1, augmentation 1. Choose on clouds held
@@ -81,6 +81,7 @@ class InteractionLoss(BaseEstimator):
         The low and the high range of D, as shares of n.
     terms : {"both", "low", "high", "reversed"}, default="both"
         Ablations: one term only, or the opposite aim (low orders up, high orders down).
+        Augmentation has no terms and does not look at this.
     warmup : int or float, default=0.02
         Cross-entropy alone at first: an int is a number of epochs (the literature: 5), a float
         below 1 a share of all steps.
@@ -185,7 +186,15 @@ class InteractionLoss(BaseEstimator):
         ------
         CloudError
             If a cloud has fewer distinct points than `n_regions`.
+        ValueError, TypeError
+            If a parameter of this loss is wrong, or the tensors do not belong together.
         """
+        self.check()  # nobody else does in a training loop of one's own
+        if target.shape != (len(points),) or logits.shape[:-1] != target.shape:
+            raise ValueError(
+                "points (B, N, C), target (B,) and logits (B, K) must belong together; got "
+                f"shapes {tuple(points.shape)}, {tuple(target.shape)} and {tuple(logits.shape)}."
+            )
         n_regions = self._n_regions()
         chosen = self._choose(len(points), generator).to(points.device)
         points, target, logits = points[chosen], target[chosen], logits.detach()[chosen]
@@ -223,7 +232,14 @@ class InteractionLoss(BaseEstimator):
         shares : dict
             ``kappa_low`` and ``kappa_high``: orders up to 0.3 n and from 0.7 n of the mean
             strength E|I(S)| of every order, over the sum of all orders.
+
+        Raises
+        ------
+        ValueError
+            If a parameter of this loss is wrong, or there are more than 12 regions.
         """
+        self.check()
+        check_exact_regions(self._n_regions())
         return measure_shares(
             module,
             points,

@@ -27,8 +27,8 @@ def check_exact_regions(n_regions: int) -> None:
     """Raise if the coalitions of so many regions are too many to be watched in training."""
     if n_regions > _MAX_REGIONS:
         raise ValueError(
-            f"monitor_every measures all 2^n coalitions of every watched cloud, so n_regions "
-            f"must be at most {_MAX_REGIONS}, got {n_regions}."
+            "watching (monitor_every) measures all 2^n coalitions of every watched cloud, so "
+            f"n_regions must be at most {_MAX_REGIONS}, got {n_regions}."
         )
 
 

@@ -28,6 +28,12 @@ def target_score(logits: Tensor, target: Tensor, *, score: str = "log_odds") -> 
     -------
     value : Tensor of shape (...)
 
+    Raises
+    ------
+    ValueError
+        If there is one class only, or `target` does not go with `logits`. (A class that does
+        not exist is an error of the device itself on a GPU.)
+
     Examples
     --------
     >>> import torch
@@ -42,8 +48,15 @@ def target_score(logits: Tensor, target: Tensor, *, score: str = "log_odds") -> 
             f"a score compares one class with others; logits {tuple(logits.shape)} hold "
             f"{n_classes}."
         )
-    target = target.expand(logits.shape[:-1]).unsqueeze(-1)
-    chosen = logits.gather(-1, target).squeeze(-1)
+    try:
+        target = target.expand(logits.shape[:-1]).unsqueeze(-1)
+        chosen = logits.gather(-1, target).squeeze(-1)
+    except RuntimeError as error:
+        raise ValueError(
+            f"target must hold classes from 0 to {n_classes - 1} as int64 in a shape that "
+            f"broadcasts to {tuple(logits.shape[:-1])}, as logits are {tuple(logits.shape)}: "
+            f"{error}"
+        ) from error
     if score == "logit":
         return chosen
     if score == "log_probability":

@@ -22,6 +22,7 @@ from pointinteract.models._official import list_official, load_official, to_offi
 from pointinteract.models._registry import create_model, list_models, register_model
 from pointinteract.models.dgcnn import DGCNN
 from pointinteract.models.pointnet import PointNet, PointNetBasic
+from pointinteract.models.pointnet2 import PointNet2
 from pointinteract.models.recon import ReCon
 from pointinteract.models.recon_pretraining import ReConPretraining
 from pointinteract.models.teachers import DepthDescriptorTeacher, TextEncoder, resolve_teacher
@@ -30,6 +31,7 @@ __all__ = [
     "DGCNN",
     "DepthDescriptorTeacher",
     "PointNet",
+    "PointNet2",
     "PointNetBasic",
     "ReCon",
     "ReConPretraining",

@@ -90,13 +90,14 @@ def point_feature_width(encoder: Any, n_channels: int) -> int:
             "the encoder must have a method forward_features(points) that answers one row a "
             f"point, (B, N, C); {type(encoder).__name__} lacks it."
         )
-    weight = next(encoder.parameters())
-    probe = torch.linspace(-1, 1, _PROBE_POINTS * n_channels, device=weight.device)
-    training = encoder.training
+    weight = next(encoder.parameters(), torch.empty(0))
+    probe = torch.linspace(-1, 1, _PROBE_POINTS * n_channels).to(weight)
+    modes = [(layer, layer.training) for layer in encoder.modules()]
     encoder.eval()  # nothing random is drawn and no statistic moves
     with torch.no_grad():
         features = encoder.forward_features(probe.view(1, _PROBE_POINTS, n_channels))
-    encoder.train(training)
+    for layer, training in modes:  # a layer that somebody froze stays so
+        layer.training = training
     if features.ndim != 3 or features.shape[1] != _PROBE_POINTS:
         raise ValueError(
             "jigsaw needs one row of features a point, (B, N, C); forward_features of "

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pointinteract.models._registry import register_model
 from pointinteract.nn.attention import CrossAttention, SelfAttention, count_bias
 from pointinteract.nn.mlp import BatchNorm
-from pointinteract.nn.patches import PatchEmbedding, patch_index, take_patches
+from pointinteract.nn.patches import PatchEmbedding
 from pointinteract.nn.pooling import present_max
 from pointinteract.nn.structure import PatchTokens
 from pointinteract.nn.transformer import (
@@ -27,6 +27,7 @@ from pointinteract.nn.transformer import (
     position_embedding,
 )
 from pointinteract.ops import group
+from pointinteract.ops.grouping import group_index, take_groups
 
 __all__ = ["N_QUERIES", "ReCon", "recon_sizes"]
 
@@ -256,12 +257,12 @@ class ReCon(nn.Module):
         )
 
     def _patch_index(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        return patch_index(
+        return group_index(
             points, self.n_groups, self.group_size, skip_near_origin=self.skip_near_origin
         )
 
     def _embed(self, points: Tensor, index: Tensor) -> Tensor:
-        return self.patch_embedding(take_patches(points, index))
+        return self.patch_embedding(take_groups(points, index))
 
     def _forward_tokens(self, tokens: Tensor, centers: Tensor, counts: Tensor) -> Tensor:
         read = self.encode(tokens, centers, counts=counts)

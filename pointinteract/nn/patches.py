@@ -5,10 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointinteract.nn.mlp import BatchNorm
-from pointinteract.ops import farthest_point_sample, gather, knn
 
-__all__ = ["PatchEmbedding", "block_patch_mask", "n_masked_patches", "patch_index",
-           "random_patch_mask", "split_by_mask", "take_patches"]
+__all__ = ["PatchEmbedding", "block_patch_mask", "n_masked_patches", "random_patch_mask",
+           "split_by_mask"]
 
 
 class PatchEmbedding(nn.Module):
@@ -85,41 +84,6 @@ class PatchEmbedding(nn.Module):
         joined = F.linear(rows, of_point * scale.unsqueeze(1))
         joined = joined.view(len(pooled), group_size, -1) + patch_part.unsqueeze(1)
         return F.relu_(joined).view(len(rows), -1)
-
-
-def patch_index(
-    points: Tensor, n_groups: int, group_size: int, *, skip_near_origin: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Which points make the patches that :func:`~pointinteract.ops.group` cuts.
-
-    Parameters as there.
-
-    Returns
-    -------
-    index : int64 Tensor of shape (B, G, K)
-        The center of each patch first.
-    centers : Tensor of shape (B, G, 3)
-    """
-    xyz = points[..., :3]
-    n_points = xyz.shape[1]
-    n_found = min(group_size, n_points)
-    picked = farthest_point_sample(
-        xyz, min(n_groups, n_points), skip_near_origin=skip_near_origin
-    )
-    centers = gather(xyz, picked)
-    index = knn(centers, xyz, n_found)
-    filler = index[..., :1].expand(-1, -1, group_size - n_found)
-    return torch.cat([index, filler], dim=-1), centers
-
-
-def take_patches(points: Tensor, index: Tensor) -> Tensor:
-    """Points (B, N, C) and :func:`patch_index` (B, G, K) to neighborhoods (B, G, K, C).
-
-    Coordinates are relative to the first point of each patch.
-    """
-    taken = gather(points, index)
-    relative = taken[..., :3] - taken[:, :, :1, :3]
-    return torch.cat([relative, taken[..., 3:]], dim=-1)
 
 
 def n_masked_patches(n_groups: int, mask_ratio: float) -> int:

@@ -9,6 +9,7 @@ record checks it against ``forward``; nobody has to believe it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -154,7 +155,8 @@ def structures_of(network: Any, declared: Any = None) -> tuple[Any, ...]:
     Parameters
     ----------
     network : Module
-        Asked for ``structure()``, if it has such a method; a network without one has none.
+        Asked for ``structure()``, if it has such a method. One without it has none, and so has
+        one whose method of that name means something else.
     declared : record or tuple of records, optional
         What somebody says about a network that says nothing itself; taken instead.
 
@@ -164,9 +166,20 @@ def structures_of(network: Any, declared: Any = None) -> tuple[Any, ...]:
     """
     if declared is None:
         ask = getattr(network, "structure", None)
-        if not isinstance(network, nn.Module) or not callable(ask):
+        if not isinstance(network, nn.Module) or not callable(ask) or _needs_arguments(ask):
             return ()
-        declared = ask()
-    if declared is None:
-        return ()
+        answer = ask()
+        answers = answer if isinstance(answer, tuple | list) else (answer,)
+        return tuple(answers) if all(isinstance(record, RECORDS) for record in answers) else ()
     return tuple(declared) if isinstance(declared, tuple | list) else (declared,)
+
+
+def _needs_arguments(function: Callable[..., Any]) -> bool:
+    try:
+        signature(function).bind()
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+RECORDS = (SetPool, WeightedPoints, PatchTokens, SampledBalls)

@@ -3,6 +3,8 @@
 Public through :mod:`pointinteract.ops.regions`.
 """
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,7 @@ def partition_regions(points: Tensor, n_regions: int, *, start: str = "first") -
     Raises
     ------
     CloudError
-        If a cloud has fewer than R distinct points.
+        If a cloud has fewer than R distinct points, or coordinates that are NaN.
 
     Notes
     -----
@@ -74,6 +76,8 @@ def assign_regions(points: Tensor, centers: Tensor) -> Tensor:
 
 def check_region_count(n_regions: int, n_available: int, what: str = "points") -> None:
     """Raise unless there are as many points, or patches, as regions asked for."""
+    if isinstance(n_regions, bool) or not isinstance(n_regions, Integral):
+        raise TypeError(f"n_regions must be an integer, got {n_regions!r}.")
     if not 1 <= n_regions <= n_available:
         raise CloudError(
             f"cannot cut a cloud of {n_available} {what} into n_regions={n_regions} regions: "
@@ -93,9 +97,15 @@ def _squared_distance(points: Tensor, centers: Tensor) -> Tensor:
 def _check_distinct(points: Tensor, centers: Tensor) -> None:
     """Raise if two centers coincide: sampling repeats a point only when all are taken."""
     n_regions = centers.shape[1]
-    same = (centers[:, :, None] == centers[:, None, :]).all(-1).sum((1, 2)) > n_regions
-    if bool(same.any()):
-        cloud = int(same.nonzero()[0, 0])
+    n_equal = (centers[:, :, None] == centers[:, None, :]).all(-1).sum((1, 2))
+    bad = n_equal != n_regions
+    if bool(bad.any()):
+        cloud = int(bad.nonzero()[0, 0])
+        # NaN is the farthest there is, so it becomes a center; and it does not equal itself.
+        if not bool(points[cloud].isfinite().all()):
+            raise CloudError(
+                f"cloud {cloud} has points that are not finite numbers; remove them first."
+            )
         n_distinct = len(torch.unique(points[cloud], dim=0))
         raise CloudError(
             f"cloud {cloud} has {n_distinct} distinct points, fewer than n_regions={n_regions}; "

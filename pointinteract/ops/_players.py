@@ -231,6 +231,10 @@ def _cut_by_cells(points: np.ndarray, n_regions: int, number: int) -> np.ndarray
     """Regions (N,) of one cloud (N, 3) by the rule of :func:`voxel_regions`."""
     low = points.min(axis=0)
     edge = float((points.max(axis=0) - low).max()) or 1.0
+    if not np.isfinite(edge):
+        raise CloudError(
+            f"cloud {number} has points that are not finite numbers; remove them first."
+        )
     n_cells = 1
     while True:
         # The far faces of the box belong to the last cells.

@@ -7,7 +7,7 @@ from pointinteract.ops._checks import check_points
 from pointinteract.ops.neighbors import knn
 from pointinteract.ops.sampling import farthest_point_sample
 
-__all__ = ["gather", "group", "interpolate"]
+__all__ = ["gather", "group", "group_index", "interpolate", "take_groups"]
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
@@ -57,6 +57,23 @@ def group(
         Coordinates relative to the centre of the patch, the nearest point first.
     centers : Tensor of shape (B, G, 3)
     """
+    index, centers = group_index(
+        points, n_groups, group_size, skip_near_origin=skip_near_origin
+    )
+    return take_groups(points, index), centers
+
+
+def group_index(
+    points: Tensor, n_groups: int, group_size: int, *, skip_near_origin: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Which points make the patches that :func:`group` cuts; parameters as there.
+
+    Returns
+    -------
+    index : int64 Tensor of shape (B, G, K)
+        The nearest point first, which is where the center is.
+    centers : Tensor of shape (B, G, 3)
+    """
     check_points("points", points)
     n_points = points.shape[1]
     xyz = points[..., :3]
@@ -67,11 +84,17 @@ def group(
     if n_found < group_size:
         rest = index[..., :1].expand(-1, -1, group_size - n_found)
         index = torch.cat([index, rest], dim=-1)
-    neighborhoods = gather(points, index)  # (B, G, K, C)
-    relative = neighborhoods[..., :3] - centers.unsqueeze(2)
-    if points.shape[-1] == 3:
-        return relative, centers
-    return torch.cat([relative, neighborhoods[..., 3:]], dim=-1), centers
+    return index, centers
+
+
+def take_groups(points: Tensor, index: Tensor) -> Tensor:
+    """Points (B, N, C) and :func:`group_index` (B, G, K) to patches (B, G, K, C).
+
+    Coordinates are relative to the first point of each patch, which is where its center is.
+    """
+    taken = gather(points, index)
+    relative = taken[..., :3] - taken[:, :, :1, :3]
+    return relative if points.shape[-1] == 3 else torch.cat([relative, taken[..., 3:]], dim=-1)
 
 
 def interpolate(points: Tensor, centers: Tensor, features: Tensor, k: int = 3) -> Tensor:

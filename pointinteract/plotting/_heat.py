@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pointinteract.games.coalitions import n_players_of
 from pointinteract.games.orders import kappa, mean_strength
-from pointinteract.games.values import banzhaf_values, shapley_values
 from pointinteract.plotting._cloud import (
     ABSENT_COLOR,
     OPPOSE_COLOR,
@@ -17,6 +15,7 @@ from pointinteract.plotting._cloud import (
     VIEW,
     draw_cloud,
     frame_clouds,
+    plot_safe,
     project,
 )
 from pointinteract.plotting._regions import cloud_title, region_labels, signed
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
 
     from pointinteract.explanation import Explanation
 
-REGION_VALUES = {
-    "shapley": shapley_values,
-    "banzhaf": banzhaf_values,
-    "alone": lambda values: values[2 ** np.arange(n_players_of(len(values)))] - values[0],
-}
 HEADINGS = {
     "shapley": "what each region brings (Shapley value)",
     "banzhaf": "what each region brings (Banzhaf value)",
@@ -105,23 +99,32 @@ class OrderByClassDisplay:
         image = ax.imshow(self.strength, cmap="Blues", aspect="auto", vmin=0)
         ax.set_xticks(range(n_orders), [str(order) for order in range(1, n_orders + 1)])
         names = [
-            f"{name} ({count})"
+            f"{plot_safe(name)} ({count})"
             for name, count in zip(self.class_names, self.n_clouds, strict=True)
         ]
         ax.set_yticks(range(n_classes), names)
-        middle = self.strength.max() / 2
         # Numbers where there is room for them; past that the colors must do.
-        for row, column in np.ndindex(*self.strength.shape) if n_orders <= 12 else ():
-            number = self.strength[row, column]
-            ax.text(
-                column, row, f"{number:.2f}"[1:], ha="center", va="center", fontsize=7.5,
-                color="white" if number > middle else TEXT_COLOR,
-            )
+        if n_orders <= 12:
+            self._write_numbers(ax)
         ax.set_xlabel("order: number of regions acting together", color=TEXT_COLOR)
         ax.set_ylabel("class (clouds)", color=TEXT_COLOR)
         ax.figure.colorbar(image, ax=ax, label="share of interaction strength")
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _write_numbers(self, ax: "Axes") -> None:
+        middle = np.nanmax(self.strength, initial=0.0) / 2
+        for row, column in np.ndindex(*self.strength.shape):
+            number = self.strength[row, column]
+            ax.text(
+                column,
+                row,
+                "" if np.isnan(number) else f"{number:.2f}".removeprefix("0"),
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if number > middle else TEXT_COLOR,
+            )
 
 
 class RegionHeatDisplay:
@@ -169,7 +172,7 @@ class RegionHeatDisplay:
         Parameters
         ----------
         explanation : Explanation
-            Of all 2^n coalitions.
+            Of a sampled one, Shapley and Banzhaf values are those of its surrogate.
         cloud : int, default=0
         kind : {"shapley", "banzhaf", "alone"}, default="shapley"
             ``"shapley"`` shares every interaction out equally among its members, so that the
@@ -177,11 +180,11 @@ class RegionHeatDisplay:
             ``"banzhaf"`` is the mean effect over all companies; ``"alone"`` is the effect of a
             region with no other there.
         """
-        measure = REGION_VALUES[check_option("kind", kind, tuple(REGION_VALUES))]
+        check_option("kind", kind, tuple(HEADINGS))
         return cls(
             explanation.points[cloud],
             explanation.regions[cloud],
-            measure(explanation.values[cloud]),
+            _region_values(explanation, cloud, kind),
             labels=region_labels(explanation, cloud),
             heading=cloud_title(explanation, cloud),
             kind=kind,
@@ -226,9 +229,18 @@ class RegionHeatDisplay:
             place = plane[self.regions == region]
             if len(place):
                 x, y = np.median(place, axis=0)
-                text = f"{textwrap.shorten(label, 14)}\n{signed(self.region_values[region])}"
+                name = plot_safe(textwrap.shorten(label, 14))
+                text = f"{name}\n{signed(self.region_values[region])}"
                 ax.text(x, y, text, fontsize=7, ha="center", va="center", color=TEXT_COLOR)
         ax.set_title(self.heading, fontsize=10, color=TEXT_COLOR)
         ax.figure.colorbar(scale, ax=ax, shrink=0.7, label=HEADINGS[self.kind])
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _region_values(explanation: "Explanation", cloud: int, kind: str) -> np.ndarray:
+    """What each region brings, (n_regions,)."""
+    if kind == "alone":
+        return explanation.effects(cloud, [1 << region for region in range(explanation.n_regions)])
+    frame = explanation[cloud].to_index(kind.capitalize())
+    return frame["value"].to_numpy()

@@ -24,6 +24,7 @@ AXIS_LABELS = {
     "z": "mean strength / change of the score",
     "sum": "share of all interaction strength",
     "cancellation": "|sum of effects| / sum of |effects|",
+    "signed": "sum of effects",
 }
 
 
@@ -84,6 +85,12 @@ class StrengthByOrderDisplay:
         """Measure several explanations, each with its name, to draw them together."""
         if not explanations:
             raise ValueError("explanations is empty; give at least one, as {name: explanation}.")
+        sampled = [name for name, each in explanations.items() if not each.is_exact]
+        if sampled:
+            raise ValueError(
+                f"{sampled[0]!r} is a sampled explanation, which knows the strength of only some "
+                "orders: strength_by_order() tabulates them. Curves need all coalitions."
+            )
         sizes = {explanation.n_regions for explanation in explanations.values()}
         if len(sizes) > 1:
             raise ValueError(
@@ -165,7 +172,8 @@ class StrengthByOrderDisplay:
         ax.set_xlim(0.5, n_orders + 0.5)
         ax.set_xticks(range(1, n_orders + 1))
         # Room above the curves for the words at the top.
-        ax.set_ylim(0, ax.get_ylim()[1] * 1.12)
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(min(0.0, bottom) if self.normalize == "signed" else 0.0, max(0.0, top) * 1.12)
         ax.set_xlabel("order: number of regions acting together", color=TEXT_COLOR)
         ax.set_ylabel(AXIS_LABELS.get(self.normalize, self.normalize), color=TEXT_COLOR)
         ax.spines[["top", "right"]].set_visible(False)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from pointinteract.explanation import Explanation
 
-# More members than this are counted, not listed.
+# More members than this are counted, not listed; more regions than that bear no names.
 _LISTED = 4
+_NAMED = 40
 LEGEND = "Blue number: speaks for the class. Orange: against it. Gray regions take no part."
 SCORE_WORDS = {
     "log_odds": "log-odds",
@@ -101,6 +102,7 @@ class RegionInteractionDisplay:
         Parameters
         ----------
         explanation : Explanation
+            Of a sampled one, its exact and stable interactions.
         cloud : int, default=0
         top : int, default=5
             Number of interactions.
@@ -113,7 +115,7 @@ class RegionInteractionDisplay:
             explanation.regions[cloud],
             explanation.n_regions,
             coalitions=coalitions.tolist(),
-            effects=explanation.interactions[cloud, coalitions].tolist(),
+            effects=explanation.effects(cloud, coalitions).tolist(),
             titles=[interaction_title(explanation, cloud, index) for index in coalitions],
             heading=cloud_title(explanation, cloud),
             labels=region_labels(explanation, cloud),
@@ -177,6 +179,8 @@ class RegionInteractionDisplay:
 
     def _label_regions(self, ax: "Axes", plane: np.ndarray) -> None:
         """Write the name of each region on it, once, on the whole cloud."""
+        if self.n_regions > _NAMED:
+            return
         effects = import_optional("matplotlib.patheffects", extra="plot", purpose="drawing")
         halo = [effects.withStroke(linewidth=2.2, foreground="white")]
         for region, label in enumerate(self.labels):
@@ -186,7 +190,7 @@ class RegionInteractionDisplay:
                 ax.text(
                     x,
                     y,
-                    label,
+                    plot_safe(label),
                     fontsize=7.5,
                     ha="center",
                     va="center",
@@ -199,7 +203,7 @@ class RegionInteractionDisplay:
 def interaction_title(explanation: "Explanation", cloud: int, coalition: int) -> str:
     """Say in plain words which regions do what: "back + seat together: +1.8"."""
     members = coalition_members(coalition)
-    effect = signed(explanation.interactions[cloud, coalition])
+    effect = signed(float(explanation.effects(cloud, [coalition])[0]))
     if len(members) > _LISTED:
         return f"{len(members)} regions together: {effect}"
     if explanation.region_names is None:

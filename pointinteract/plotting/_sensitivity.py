@@ -13,7 +13,7 @@ from pointinteract.utils._optional import import_optional
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pointinteract.explanation._sensitivity import MaskSensitivity
+    from pointinteract.explanation import MaskSensitivity
 
 RANGES = (("kappa_low", "few regions"), ("kappa_high", "many regions"))
 

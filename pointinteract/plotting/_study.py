@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pointinteract.explanation._study import InteractionStudy
+    from pointinteract.explanation import InteractionStudy
 
 CURVES_BY = ("arm", "stage", "fraction")
 KEYS = ("backbone", "arm", "stage", "fraction", "seed")

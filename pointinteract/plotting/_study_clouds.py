@@ -23,8 +23,7 @@ from pointinteract.utils._optional import import_optional
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pointinteract.explanation import Explanation
-    from pointinteract.explanation._study import InteractionStudy
+    from pointinteract.explanation import Explanation, InteractionStudy
 
 SIDES = ("low", "high")
 

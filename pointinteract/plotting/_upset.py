@@ -20,11 +20,15 @@ from pointinteract.utils._optional import import_optional
 if TYPE_CHECKING:
     from pointinteract.explanation import Explanation
 
+# Of more regions than this only those that take part have a row of dots.
+_ALL_ROWS = 16
+
 
 class UpsetDisplay:
     """A column for each interaction: its effect as a bar, its regions as joined dots.
 
-    Twenty sets can be read at a glance this way where twenty pictures of a cloud cannot.
+    Twenty sets can be read at a glance this way where twenty pictures of a cloud cannot. Of more
+    than sixteen regions those that take no part have no row.
 
     Parameters
     ----------
@@ -68,6 +72,7 @@ class UpsetDisplay:
         Parameters
         ----------
         explanation : Explanation
+            Of a sampled one, its exact and stable interactions.
         cloud : int, default=0
         top : int, default=20
         min_order : int, default=1
@@ -76,7 +81,7 @@ class UpsetDisplay:
         coalitions = explanation.strongest(cloud, top, min_order=min_order)
         return cls(
             [coalition_members(index) for index in coalitions],
-            explanation.interactions[cloud, coalitions].tolist(),
+            explanation.effects(cloud, coalitions).tolist(),
             labels=region_labels(explanation, cloud),
             heading=cloud_title(explanation, cloud),
         )
@@ -84,13 +89,14 @@ class UpsetDisplay:
     def plot(self) -> "UpsetDisplay":
         """Draw into a new figure."""
         pyplot = import_optional("matplotlib.pyplot", extra="plot", purpose="drawing")
-        n_sets, n_regions = len(self.members), len(self.labels)
+        n_sets, regions = len(self.members), self._rows()
+        n_rows = len(regions)
         figure, axes = pyplot.subplots(
             2,
             1,
             sharex=True,
-            figsize=(2.0 + 0.3 * n_sets, 2.4 + 0.2 * n_regions),
-            height_ratios=[2.0, 0.2 * n_regions],
+            figsize=(2.0 + 0.3 * n_sets, 2.4 + 0.2 * n_rows),
+            height_ratios=[2.0, 0.2 * n_rows],
             layout="constrained",
         )
         bars, dots = axes
@@ -100,21 +106,23 @@ class UpsetDisplay:
         bars.axhline(0, color=TEXT_COLOR, linewidth=0.8)
         bars.set_ylabel("effect", color=TEXT_COLOR)
         bars.set_title(self.heading, fontsize=10, color=TEXT_COLOR)
-        columns, rows = np.meshgrid(np.arange(n_sets), np.arange(n_regions))
+        columns, rows = np.meshgrid(np.arange(n_sets), np.arange(n_rows))
         dots.scatter(columns, rows, s=14, color=ABSENT_COLOR, linewidths=0)
-        palette = region_colors(n_regions)
+        palette = region_colors(len(self.labels))
         for column, members in enumerate(self.members):
-            dots.plot([column] * 2, [min(members), max(members)], color=TEXT_COLOR, lw=1, zorder=1)
+            places = [regions.index(member) for member in members]
+            dots.plot([column] * 2, [min(places), max(places)], color=TEXT_COLOR, lw=1, zorder=1)
             dots.scatter(
                 [column] * len(members),
-                members,
+                places,
                 s=34,
                 c=[palette[member] for member in members],
                 linewidths=0,
                 zorder=2,
             )
-        dots.set_yticks(range(n_regions), [plot_safe(label) for label in self.labels], fontsize=8)
-        dots.set_ylim(n_regions - 0.5, -0.5)
+        labels = [plot_safe(self.labels[region]) for region in regions]
+        dots.set_yticks(range(n_rows), labels, fontsize=8)
+        dots.set_ylim(n_rows - 0.5, -0.5)
         dots.set_xticks([])
         dots.set_xlabel("Blue bar: speaks for the class. Orange: against it.", fontsize=8.5)
         for ax in axes:
@@ -122,3 +130,9 @@ class UpsetDisplay:
             ax.tick_params(colors=TEXT_COLOR)
         self.axes_, self.figure_ = axes, figure
         return self
+
+    def _rows(self) -> list[int]:
+        """Regions that have a row of dots."""
+        if len(self.labels) <= _ALL_ROWS:
+            return list(range(len(self.labels)))
+        return sorted({member for members in self.members for member in members})

@@ -57,6 +57,12 @@ class BackbonePretrainer(CloudPretrainer):
                 "backbone_options must be a dict of further numbers of the backbone, such as "
                 f"{{'n_neighbors': 10}}, or None; got {options!r}."
             )
+        settled = sorted({"n_channels", "n_classes"} & set(options or {}))
+        if settled:
+            raise ValueError(
+                f"backbone_options must not hold {' or '.join(settled)}: the clouds say the "
+                "channels, and a backbone has no classes before it has a classifier's head."
+            )
 
     def _settle(self, clouds: Clouds, sources: Any) -> None:
         self.architecture_ = {"n_channels": self._n_channels, **self._wanted()}

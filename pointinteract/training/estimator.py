@@ -144,7 +144,8 @@ class TrainedEstimator(
         generator = torch.Generator()
         try:
             for _ in range(n_epochs):
-                generator.manual_seed((self.seed_ + 7919 * self._run.epoch) % 2**63)
+                # Of the run, not of the fit: a warm start has random numbers of its own.
+                generator.manual_seed((self._run.seed + 7919 * self._run.epoch) % 2**63)
                 with progress.epoch(self._run.epoch):
                     record = self._run.run_epoch(
                         stored,

@@ -62,8 +62,9 @@ class PlainWriter:
         raise TypeError(
             f"{where} cannot be saved: it is {shorten(value)} of type "
             f"{type(value).__qualname__}. Files hold plain values, arrays, tables and estimators "
-            "of pointinteract; replace it by one (a name, an array of ready features), or use "
-            "joblib.dump among people who trust each other."
+            "of pointinteract; replace it by one (a name, an array of ready features), set it to "
+            "None if it was only the start of a training, or use joblib.dump among people who "
+            "trust each other."
         )
 
     def _add(self, array: np.ndarray, where: str) -> int:

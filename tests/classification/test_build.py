@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.svm import SVC
 from torch import nn
 
 from pointinteract.classification import PointClassifier
@@ -202,3 +203,9 @@ def test_frozen_protocols_need_a_head_to_replace(easy):
     assert PointClassifier(module, **QUICK).fit(*easy).predict(easy[0]).shape == (16,)
     with pytest.raises(TypeError, match='Headless lacks; use protocol="full"'):
         PointClassifier(module, protocol="linear", **QUICK).fit(*easy)
+
+
+@pytest.mark.parametrize("stranger", [SVC(), PointClassifier()])
+def test_what_needs_labels_is_not_fitted_on_the_way(stranger, easy):
+    with pytest.raises(TypeError, match="cannot be without labels of its own; fit it first"):
+        PointClassifier(pretrained=stranger, **QUICK).fit(*easy)

@@ -16,7 +16,7 @@ from pointinteract.classification import (
 from pointinteract.exceptions import FileFormatError
 from pointinteract.losses import InteractionLoss
 from pointinteract.models import PointNet
-from pointinteract.pretraining import ReConPretrainer
+from pointinteract.pretraining import JigsawPretrainer, ReConPretrainer
 from pointinteract.training import loop
 
 
@@ -190,6 +190,22 @@ def test_a_store_refuses_other_data_settings_and_mangled_files(data, quick, tmp_
     (tmp_path / "scratch-seed0.json").write_text("{")
     with pytest.raises(FileFormatError, match="delete it to train it again"):
         compare_interaction_losses(*data, model=quick, **options)
+
+
+def test_a_store_refuses_other_weights_to_start_from(data, tmp_path):
+    first, second = (
+        JigsawPretrainer("pointnet_basic", hidden=(8,), max_epochs=1, random_state=0).fit(clouds)
+        for clouds in (data[0], data[2])
+    )
+    options = dict(model=PointClassifier("pointnet_basic", max_epochs=1), n_seeds=1,
+                   arms=["pretrained"], store=tmp_path)
+
+    trained = compare_interaction_losses(*data, pretrained=first, **options)
+    again = compare_interaction_losses(*data, pretrained=first, **options)
+
+    assert again.frame.equals(trained.frame)
+    with pytest.raises(ValueError, match="made from other settings"):
+        compare_interaction_losses(*data, pretrained=second, **options)
 
 
 def test_summary_pairs_arms_by_seed():

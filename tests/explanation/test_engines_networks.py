@@ -1,5 +1,7 @@
 """Engines for networks that count points or read patches, against plain forwards."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -206,6 +208,29 @@ def test_patch_engine_drops_or_replaces_the_tokens_of_absent_regions(name, absen
         once = torch.ones(tokens.shape[:2], dtype=torch.long)
         expected = structure.forward_tokens(tokens, centers, once)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("absence", TOKEN_ABSENCES)
+def test_patches_belong_to_a_region_in_any_order_of_their_points(absence):
+    network = make_network("recon")
+    game, _ = make_patch_game(network, absence)
+    expected = answer(PatchEngine(game.model), game)
+    said = network.structure()
+
+    def far_points_first(points):
+        index, centers = said.patches(points)
+        return index.flip(-1), centers
+
+    game.model.structures = (
+        dataclasses.replace(
+            said,
+            patches=far_points_first,
+            embed=lambda points, index: said.embed(points, index.flip(-1)),
+        ),
+    )
+    found = answer(PatchEngine(game.model), game)
+
+    assert_equal_answers(found, expected)
 
 
 @pytest.mark.parametrize("name", ["recon", "tokens"])

@@ -11,7 +11,7 @@ from torch import nn
 
 from pointinteract.classification import PointClassifier
 from pointinteract.exceptions import PointInteractWarning
-from pointinteract.explanation import InteractionExplainer
+from pointinteract.explanation import InteractionExplainer, SetPool
 from pointinteract.explanation._batches import BatchSize, is_out_of_memory
 from pointinteract.explanation._models import PreparedModel, as_cloud_model
 from pointinteract.explanation._probes import random_parts
@@ -95,7 +95,18 @@ def test_clouds_of_a_classifier_are_moved_by_device_only_as_a_copy(fitted):
     InteractionExplainer(2, device="cpu").explain(classifier, X[:1])
 
     assert as_cloud_model(classifier).module is classifier.module_
-    assert as_cloud_model(classifier, device="cpu").module is not classifier.module_
+    # Where it is already, nothing has to be copied.
+    assert as_cloud_model(classifier, device="cpu").module is classifier.module_
+    moved = as_cloud_model(classifier, device="meta")
+    assert moved.module is not classifier.module_ and moved.device.type == "meta"
+
+
+def test_structure_of_a_network_does_not_describe_a_copy_elsewhere():
+    network = Net()
+    structure = SetPool(network.points, network.head)
+
+    with pytest.raises(ValueError, match="on cpu, and device='meta' works on a copy"):
+        as_cloud_model(network, device="meta", structure=structure)
 
 
 class Stochastic(nn.Module):

@@ -78,6 +78,33 @@ def test_second_call_goes_on_in_the_middle(make, path, clouds, limit):
     assert network.n_seen <= seen_in_full(X) - limit + 13 + 16
 
 
+def test_interruption_by_hand_loses_no_finished_cloud(make, clouds, monkeypatch):
+    monkeypatch.setattr(_checkpoint, "SECONDS_BETWEEN", 1e9)
+
+    def stop(done, total):
+        if done > 70:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(progress=stop, keep_answers=True).explain(CountingNet(), clouds[:3])
+    calls = []
+    explanation = make(
+        progress=lambda done, total: calls.append(done), keep_answers=True
+    ).explain(CountingNet(), clouds[:3])
+
+    reference = make(resume=None, keep_answers=True).explain(CountingNet(), clouds[:3])
+    assert calls[0] == 64
+    np.testing.assert_array_equal(explanation.values, reference.values)
+    np.testing.assert_array_equal(explanation.answers, reference.answers)
+
+
+def test_failure_before_any_cloud_leaves_no_file(make, path, clouds):
+    with pytest.raises(Interrupted):
+        make(batch_size=64).explain(CountingNet(limit=12), clouds[:1])
+
+    assert not path.exists()
+
+
 def test_progress_starts_where_the_work_does(make, clouds):
     with pytest.raises(Interrupted):
         make().explain(CountingNet(60), clouds[:3])

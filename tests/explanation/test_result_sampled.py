@@ -156,7 +156,8 @@ def test_indices_of_the_surrogate(sampled):
         lambda e: e.pairwise_by_order(),
         lambda e: e.to_shapiq(),
         lambda e: e.plot("orders"),
-        lambda e: e.plot("regions"),
+        lambda e: e.plot("classes"),
+        lambda e: e.plot("sparsity"),
         lambda e: e.to_index("STII"),
     ],
 )

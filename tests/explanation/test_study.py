@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pointinteract.explanation import Explanation, InteractionExplainer
-from pointinteract.explanation._study import InteractionStudy
+from pointinteract.explanation import Explanation, InteractionExplainer, InteractionStudy
 from pointinteract.explanation._study_runs import fingerprint_of, table_of_models
 from pointinteract.explanation._study_statistics import (
     Draws,

@@ -296,3 +296,7 @@ def test_bad_parameters_are_refused():
         and_or_interactions(np.zeros(8), solver="adam")
     with pytest.raises(ValueError, match="got length 12"):
         and_or_interactions(np.zeros(12))
+    with pytest.raises(ValueError, match="tau must be in"):
+        and_or_interactions(np.zeros(8), tau=np.inf)
+    with pytest.raises(ValueError, match="some are NaN"):
+        and_or_interactions(np.array([0.0, np.nan, 1.0, 2.0]))

@@ -114,6 +114,24 @@ def test_fewer_terms_keep_the_strongest():
     assert (np.abs(whole.coefficients[1:]) > smallest * (1 + 1e-9)).sum() == 48
 
 
+def test_fewer_terms_than_a_sparse_game_has_keep_its_strongest_too():
+    rows = random_coalitions(20, 400, random_state=0)
+    values = 1.0 * rows[:, 3] + 6.0 * rows[:, 11] + 0.5 * rows[:, 17]
+
+    few = recover_fourier(rows, values, max_terms=2)
+
+    assert few.sets() == [(), (11,)]
+    np.testing.assert_allclose(few.coefficients, [3.75, -3.0])
+
+
+@pytest.mark.parametrize("truth", [np.ones((50, 1)), np.ones(49), np.full(50, np.nan)])
+def test_held_out_values_must_go_with_their_coalitions(truth):
+    rows = random_coalitions(6, 50, random_state=0)
+
+    with pytest.raises(ValueError, match=r"held_out must be coalitions \(S, 6\)"):
+        recover_fourier(rows, 1.0 * rows[:, 0], held_out=(rows, truth))
+
+
 def test_scale_and_shift_of_the_game_pass_through():
     rows = random_coalitions(15, 400, random_state=0)
     values = smooth_game(rows)

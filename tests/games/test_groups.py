@@ -102,5 +102,7 @@ def test_groups_that_overlap_or_do_not_exist_are_refused():
         group_coalitions([(0, 1), (1, 2)], 4)
     with pytest.raises(ValueError, match="from 0 to 3"):
         group_coalitions([(0, 4)], 4)
+    with pytest.raises(TypeError, match="integer"):
+        group_coalitions([(0, 1.5)], 4)
     with pytest.raises(ValueError, match="eight unions"):
         group_interactions(np.zeros((2, 4)))

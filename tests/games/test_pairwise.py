@@ -186,6 +186,10 @@ def test_bad_pairs_orders_and_shapes_are_refused():
     game = PairsOfMany(6)
     with pytest.raises(ValueError, match="from 0 to 4"):
         sample_pairwise_interactions(game, orders=[5])
+    with pytest.raises(ValueError, match="from 0 to 4"):
+        sample_pairwise_interactions(game, orders=[0.5])
+    with pytest.raises(ValueError, match="two different players"):
+        sample_pairwise_interactions(game, pairs=[(0.5, 1)])
     with pytest.raises(ValueError, match="two different players"):
         sample_pairwise_interactions(game, pairs=[(1, 1)])
     with pytest.raises(ValueError, match="two different players"):

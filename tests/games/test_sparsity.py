@@ -51,6 +51,11 @@ def test_nothing_is_salient_where_there_is_nothing():
     assert not salient(np.zeros((2, 8))).any()
 
 
+def test_a_missing_interaction_is_not_called_negligible():
+    with pytest.raises(ValueError, match="some are NaN"):
+        salient(np.array([0.0, np.nan, 1.0, 2.0]))
+
+
 def test_curves_fall_from_one_and_hold_every_strength(effects):
     curve = sparsity_curve(effects)
     absolute = sparsity_curve(effects, relative=False)

@@ -92,6 +92,8 @@ def test_tensors_agree_with_arrays(function, n_players, device):
     np.testing.assert_allclose(of_tensor.cpu().numpy(), function(values), atol=1e-10)
 
 
+# The rules that torch keeps for forward gradients are scripted when they are first looked up.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_gradients_are_those_of_the_linear_map(function):
     values = torch.randn(2, 8, dtype=torch.float64, requires_grad=True)

@@ -115,6 +115,22 @@ def test_the_scaled_form_divides_by_a_size_that_no_gradient_reaches(places, clum
     assert float(game.scale.grad) == pytest.approx((1 - 6) / 216, rel=1e-3)
 
 
+def test_gradients_of_the_scaled_form_are_those_of_the_literal_one_divided(batch, net):
+    net.head[1].weight.data *= 20  # so that the size is above 1, and that of no region is not 0
+    net.eval()
+
+    (literal, plain), (scaled, divided) = (
+        (value, torch.autograd.grad(value, list(net.parameters())))
+        for value, _ in (call(InteractionLoss(form=form), net, *batch)
+                         for form in ("literal", "scaled"))
+    )
+
+    size = float((literal / scaled).detach())
+    assert size > 1.5
+    for whole, part in zip(plain, divided, strict=True):
+        torch.testing.assert_close(part * size, whole, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("estimator", ["A", "B", "C", "D", "augmentation"])
 @pytest.mark.parametrize("form", ["literal", "scaled", "log_ratio"])
 def test_gradients_reach_the_weights_and_leave_the_state_alone(batch, net, estimator, form):
@@ -245,6 +261,17 @@ def test_monitor_measures_the_shares_exactly(places, clumps, net):
     assert net.training
 
 
+def test_monitor_measures_as_in_prediction_and_leaves_no_trace(batch, net):
+    points, target = batch
+    loss = InteractionLoss(n_regions=4)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+
+    shares = loss.monitor(net, points, target)
+
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert shares == loss.monitor(net.eval(), points, target)
+
+
 def test_warmup_counts_epochs_or_a_share():
     assert InteractionLoss(warmup=5).warmup_epochs(200) == 5
     assert InteractionLoss(warmup=0.02).warmup_epochs(200) == 4
@@ -294,6 +321,33 @@ def test_names_stand_for_the_papers_form_and_for_ours():
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises((ValueError, TypeError), match=message):
         InteractionLoss(**settings).check()
+
+
+def test_wrong_settings_are_named_in_a_training_loop_of_ones_own(batch, net):
+    with pytest.raises(ValueError, match="form must be one of"):
+        call(InteractionLoss(form="ratio"), net, *batch)
+    with pytest.raises(ValueError, match="score must be one of"):
+        InteractionLoss(score="margin").monitor(net, *batch)
+    with pytest.raises(ValueError, match="n_regions must be at most 12, got 13"):
+        InteractionLoss(n_regions=13).monitor(net, *batch)
+
+
+def test_tensors_that_do_not_belong_together_are_refused(batch, net):
+    points, target = batch
+
+    with pytest.raises(ValueError, match=r"shapes \(8, 40, 3\), \(7,\) and \(8, 3\)"):
+        call(InteractionLoss(), net, points, target[:7])
+    with pytest.raises(ValueError, match=r"\(8, 40, 3\), \(8,\) and \(7, 3\)"):
+        InteractionLoss()(net, points, target, net(points)[:7], torch.Generator())
+
+
+@pytest.mark.parametrize("estimator", ["A", "B", "C", "D", "augmentation"])
+def test_works_in_double_precision(batch, net, estimator):
+    points, target = batch
+
+    value, _ = call(InteractionLoss(estimator), net.double(), points.double(), target)
+
+    assert value.dtype == torch.float64
 
 
 @pytest.mark.parametrize("setting, error", [("papr", ValueError), (3, TypeError)])

@@ -35,3 +35,9 @@ def test_wrong_scores_are_named(logits):
         target_score(logits, torch.tensor(0), score="odds")
     with pytest.raises(ValueError, match="compares one class with others"):
         target_score(logits[..., :1], torch.tensor(0))
+
+
+@pytest.mark.parametrize("target", [torch.tensor(5), torch.tensor(-1), torch.tensor([0, 1])])
+def test_classes_that_do_not_go_with_the_logits_are_named(logits, target):
+    with pytest.raises(ValueError, match=r"from 0 to 4 .* broadcasts to \(3, 4\)"):
+        target_score(logits, target)

@@ -51,6 +51,16 @@ def test_looking_at_the_encoder_leaves_no_trace():
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+def test_frozen_layers_and_double_precision_are_kept():
+    encoder = create_model("pointnet_basic", n_classes=0).double()
+    encoder.layer1.eval()
+    before = [layer.training for layer in encoder.modules()]
+
+    JigsawNetwork(encoder, n_channels=3, n_labels=8)
+
+    assert [layer.training for layer in encoder.modules()] == before
+
+
 def test_networks_of_tokens_are_refused():
     with pytest.raises(ValueError, match=r"row of features a point.*ReCon answers \(1, 35, 192"):
         make("recon_nano")

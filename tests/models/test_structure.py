@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from pointinteract.models.dgcnn import DGCNN
 from pointinteract.models.pointnet import PointNet, PointNetBasic
@@ -226,3 +227,31 @@ def test_weighted_mean_counts_every_row_as_often_as_it_stands_there():
     rows = torch.tensor([[[1.0], [5.0], [100.0]]])
 
     assert weighted_mean(rows, torch.tensor([[3, 1, 0]])).item() == 2.0
+
+
+class Building(nn.Module):
+    """A network of somebody who calls something else a structure."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def structure(self):
+        return self.answer
+
+
+class Floors(nn.Module):
+    def structure(self, n_floors):
+        return n_floors
+
+
+@pytest.mark.parametrize("network", [Building("brick"), Building(None), Floors()])
+def test_a_method_of_that_name_with_another_meaning_is_ignored(network):
+    assert structures_of(network) == ()
+
+
+def test_several_records_keep_their_order():
+    first, second = SetPool(encode=abs, head=abs), WeightedPoints(forward=max)
+
+    assert structures_of(Building((first, second))) == (first, second)
+    assert structures_of(Building("brick"), declared=second) == (second,)

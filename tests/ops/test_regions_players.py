@@ -111,6 +111,21 @@ def test_more_regions_than_points_are_refused(way, n_regions):
         WAYS[way](sample(0, n_points=8), n_regions)
 
 
+@pytest.mark.parametrize("way", ["fps", "kmeans", "voxels"])
+def test_coordinates_that_are_no_numbers_are_refused(way):
+    points = sample(0)
+    points[1, 7, 1] = float("nan")
+
+    with pytest.raises(CloudError, match="cloud 1 has points that are not finite"):
+        WAYS[way](points, 4)
+
+
+@pytest.mark.parametrize("way", ["fps", "kmeans", "voxels"])
+def test_numbers_of_regions_are_whole(way):
+    with pytest.raises(TypeError, match="n_regions must be an integer, got 4.0"):
+        WAYS[way](sample(0), 4.0)
+
+
 def test_kmeans_is_where_lloyds_steps_end():
     points = sample(5, n_clouds=3, n_points=60)
 

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 
 from pointinteract.explanation import Explanation
+from pointinteract.explanation._sampled import build_sampled_fields, sample_plan
 from pointinteract.games import noise_floor
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 
 from pointinteract.plotting import (  # noqa: E402
+    OrderByClassDisplay,
+    RegionHeatDisplay,
     RegionInteractionDisplay,
+    SparsityDisplay,
     StrengthByOrderDisplay,
+    UpsetDisplay,
     interactive_regions,
 )
 
@@ -164,8 +169,109 @@ def test_any_number_of_regions_can_be_drawn(n_regions):
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="'orders', 'regions'; got 'pie'"):
+    with pytest.raises(ValueError, match="'upset', 'heat'; got 'pie'"):
         make_explanation().plot("pie")
+
+
+@pytest.mark.parametrize(
+    ("kind", "display"),
+    [
+        ("orders", StrengthByOrderDisplay),
+        ("classes", OrderByClassDisplay),
+        ("sparsity", SparsityDisplay),
+        ("regions", RegionInteractionDisplay),
+        ("upset", UpsetDisplay),
+        ("heat", RegionHeatDisplay),
+    ],
+)
+def test_every_kind_is_drawn_by_its_display(kind, display):
+    drawn = make_explanation().plot(kind, cloud=1)
+
+    assert type(drawn) is display
+    drawn.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("kind", ["regions", "upset", "heat"])
+def test_kinds_of_one_cloud_show_the_cloud_asked_for(kind):
+    explanation = make_explanation(n_clouds=2)
+    values = np.zeros_like(explanation.values)
+    values[1, -1] = 3.0
+    explanation = Explanation(values, explanation.points, explanation.regions)
+
+    drawn = explanation.plot(kind, cloud=1)
+
+    numbers = drawn.region_values if kind == "heat" else drawn.effects
+    assert max(np.abs(numbers)) > 0.5
+    with pytest.raises(ValueError, match="cloud must be from -2 to 1, got 2"):
+        explanation.plot(kind, cloud=2)
+
+
+@pytest.mark.parametrize("kind", ["orders", "classes", "heat"])
+def test_single_pictures_are_drawn_into_given_axes(kind):
+    _, ax = pyplot.subplots()
+
+    assert make_explanation().plot(kind, ax=ax).ax_ is ax
+
+
+@pytest.mark.parametrize("kind", ["sparsity", "regions", "upset"])
+def test_axes_are_refused_where_they_would_be_ignored(kind):
+    _, ax = pyplot.subplots()
+
+    with pytest.raises(ValueError, match=f"kind='{kind}' makes a figure of its own"):
+        make_explanation().plot(kind, ax=ax)
+
+
+def make_sampled(n_regions=20, n_clouds=2):
+    """Sums of regions, and of regions 3 and 17 together."""
+    rng = np.random.default_rng(0)
+    coalitions = sample_plan(n_regions, 600, random_state=0)
+    single = np.zeros(n_regions)
+    single[[3, 5]] = 1.0, -0.5
+    values = coalitions @ single + 2.0 * (coalitions[:, 3] & coalitions[:, 17])
+    values = np.stack([values] * n_clouds)
+    return Explanation(
+        values=values,
+        points=tuple(rng.normal(size=(60, 3)) for _ in range(n_clouds)),
+        regions=(np.arange(60) % n_regions,) * n_clouds,
+        **build_sampled_fields(coalitions, values),
+    )
+
+
+def test_terms_of_a_sampled_explanation_are_drawn():
+    explanation = make_sampled()
+
+    regions = RegionInteractionDisplay.from_explanation(explanation, top=3).plot()
+    upset = UpsetDisplay.from_explanation(explanation, top=3).plot()
+
+    assert regions.titles[0] == "regions 3 + 17 together: +2.0"
+    assert upset.members == [(3, 17), (3,), (5,)]
+    np.testing.assert_allclose(upset.effects, [2.0, 1.0, -0.5], atol=1e-9)
+    # Of many regions only those that take part have a row, in their order.
+    rows = [label.get_text() for label in upset.axes_[1].get_yticklabels()]
+    assert rows == ["3", "5", "17"]
+    lines = [line.get_ydata().tolist() for line in upset.axes_[1].get_lines()]
+    assert lines == [[0, 2], [0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("alone", [1, 0]), ("shapley", [2, 1])])
+def test_heat_of_a_sampled_explanation_is_that_of_its_terms(kind, expected):
+    display = RegionHeatDisplay.from_explanation(make_sampled(), kind=kind)
+
+    np.testing.assert_allclose(display.region_values[[3, 17]], expected, atol=1e-6)
+
+
+def test_curve_of_a_sampled_explanation_is_refused():
+    with pytest.raises(ValueError, match="'few' is a sampled explanation"):
+        StrengthByOrderDisplay.from_explanations({"few": make_sampled()})
+
+
+def test_signed_strengths_below_zero_are_in_the_picture():
+    explanation = make_explanation()
+
+    display = StrengthByOrderDisplay.from_explanation(explanation, normalize="signed").plot()
+
+    lowest = explanation.strength_by_order("signed")["strength"].min()
+    assert lowest < 0 and display.ax_.get_ylim()[0] <= lowest
 
 
 def test_interactive_view_has_a_trace_per_region_and_a_button_per_interaction():

@@ -66,7 +66,7 @@ def test_class_table_writes_each_number(explanation):
 
     written = [text.get_text() for text in display.ax_.texts]
     assert len(written) == 8
-    assert written[-1] == ".94"
+    assert written[0] == "1.00" and written[-1] == ".94"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_heat_is_what_each_region_brings(explanation, kind, expected):
 
 def test_heat_names_regions_on_the_cloud(explanation):
     display = RegionHeatDisplay.from_explanation(explanation, cloud=2).plot()
+    display.figure_.canvas.draw()
 
     written = " ".join(text.get_text() for text in display.ax_.texts)
     assert "seat" in written and "+2.0" in written

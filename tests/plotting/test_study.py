@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pointinteract.explanation import Explanation
-from pointinteract.explanation._study import InteractionStudy
+from pointinteract.explanation import Explanation, InteractionStudy
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 

@@ -232,6 +232,12 @@ def test_options_reach_the_backbone(X):
     assert pre.module_.encoder.n_neighbors == 3
 
 
+@pytest.mark.parametrize("name", ["n_channels", "n_classes"])
+def test_options_of_the_backbone_may_not_say_what_the_clouds_say(name, X):
+    with pytest.raises(ValueError, match=f"backbone_options must not hold {name}"):
+        JigsawPretrainer("dgcnn", backbone_options={name: 4}, **SMALL).fit(X)
+
+
 def test_warm_start_goes_on_and_refuses_another_network(fitted, X):
     pre = clone(fitted).set_params(warm_start=True).fit(X)
     first = pre.transform(X)
@@ -245,6 +251,22 @@ def test_warm_start_goes_on_and_refuses_another_network(fitted, X):
     with pytest.raises(CloudError, match="expecting 3 features"):
         pre.set_params(n_cells=3).fit(np.concatenate([X, X], axis=2))
     assert pre.n_epochs_ == 4
+
+
+def test_warm_start_shuffles_anew_and_just_so_every_time(X, monkeypatch):
+    drawn = []
+    draw = JigsawPretrainer._draw_permutation
+    monkeypatch.setattr(
+        JigsawPretrainer, "_draw_permutation",
+        lambda self, *numbers: drawn.append(draw(self, *numbers).tolist()) or draw(self, *numbers),
+    )
+
+    for _ in range(2):
+        pre = JigsawPretrainer("pointnet_basic", warm_start=True, **SMALL)
+        pre.fit(X).fit(X)
+
+    first, second, *repeated = (drawn[i : i + 4] for i in range(0, 16, 4))
+    assert not any(lot in first for lot in second) and repeated == [first, second]
 
 
 def test_copies_and_files_answer_the_same_and_can_go_on(fitted, X, tmp_path):

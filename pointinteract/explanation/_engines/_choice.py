@@ -14,6 +14,8 @@ _PLACES = {
     "set_pool": ("_set_pool", "SetPoolEngine"),
     "weighted": ("_weighted", "WeightedEngine"),
     "patches": ("_patches", "PatchEngine"),
+    "abstraction": ("_abstraction", "AbstractionEngine"),
+    "frozen_centroids": ("_abstraction", "FrozenCentroidsEngine"),
     "generic": ("_generic", "GenericEngine"),
 }
 ENGINES = tuple(_PLACES)
@@ -50,13 +52,21 @@ def choose_engines(engine: str, model: "CloudModel", absence: str, players: str)
                 f"players={players!r}; {_what_is_declared(model)} Engines that can: "
                 f"{', '.join(able) or 'none'}."
             )
-        able = [engine] + [name for name in able if name == "generic" != engine]
+        # Plain forwards cannot stand in for an engine that answers another question.
+        stands_in = "" if _by_name_only(engine) else "generic"
+        able = [engine] + [name for name in able if name == stands_in != engine]
+    else:
+        able = [name for name in able if not _by_name_only(name)]
     if not able:
         raise ValueError(
             f"no engine can serve {model.name} with absence={absence!r} and "
             f"players={players!r}; {_what_is_declared(model)}"
         )
     return [find_engine(name)(model) for name in able]
+
+
+def _by_name_only(name: str) -> bool:
+    return bool(getattr(find_engine(name), "by_name_only", False))
 
 
 def _what_is_declared(model: "CloudModel") -> str:

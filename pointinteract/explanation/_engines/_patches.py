@@ -98,7 +98,8 @@ class _Patches:
     tokens : Tensor of shape (G + 1, D)
     centers : Tensor of shape (G + 1, 3)
     regions : int64 Tensor of shape (G,)
-        Region of each patch: that of its center, which is the first of its points.
+        Region of each patch: that of its point nearest to its center. A network may list the
+        points of a patch in any order.
     """
 
     def __init__(self, structure: PatchTokens, game: "CloudGame") -> None:
@@ -109,7 +110,9 @@ class _Patches:
         empty, center = structure.baseline()
         self.tokens = torch.cat([tokens[0], empty[None].to(tokens)])
         self.centers = torch.cat([centers[0], center[None].to(centers)])
-        self.regions = game.regions[index[0, :, 0]]
+        away = game.points[index[0], :3] - centers[0, :, None]  # (G, K, 3)
+        nearest = away.square().sum(dim=2).argmin(dim=1, keepdim=True)
+        self.regions = game.regions[index[0].gather(1, nearest)[:, 0]]
 
     def count(self, present: Tensor, drops: bool) -> Tensor:
         """How often each token is read, bool (S, G) to int64 (S, G + 1)."""

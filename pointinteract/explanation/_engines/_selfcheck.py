@@ -131,9 +131,10 @@ class CheckedEngines:
         seconds: float,
     ) -> float:
         """Answer a few of the coalitions plainly; return the largest relative difference."""
-        if not game.has_masked_clouds and type(self.engine).reference is Engine.reference:
+        is_plain = type(self.engine).reference is Engine.reference
+        if not game.has_masked_clouds and is_plain:
             return 0.0  # nothing plain to compare with
-        if self._probe is not None and coalitions is None:
+        if self._probe is not None and coalitions is None and is_plain:
             # Asked of the first cloud already; serves any engine that is tried on it.
             chosen, plain = self._probe.coalitions, self._probe.answers
             rows = chosen @ (1 << np.arange(game.n_players))

@@ -59,7 +59,7 @@ class SetPoolEngine(Engine):
         coalitions: np.ndarray | None = None,
         advance: Advance | None = None,
     ) -> np.ndarray:
-        regions = _PooledRegions(self.structure, game)
+        regions = PooledRegions(self.structure, game)
         head = self.structure.head
         if coalitions is not None:
             n_coalitions = len(coalitions)
@@ -95,7 +95,7 @@ class SetPoolEngine(Engine):
                 forget_failed_batch()
 
 
-class _PooledRegions:
+class PooledRegions:
     """Pooled features of one cloud's regions, and from them those of coalitions."""
 
     def __init__(self, structure: SetPool, game: "CloudGame") -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pointinteract.explanation._batches import forget_failed_batch, is_out_of_memory
 from pointinteract.explanation._engines._base import Advance, Engine
-from pointinteract.explanation._engines._set_pool import _PooledRegions
+from pointinteract.explanation._engines._set_pool import PooledRegions
 from pointinteract.games.coalitions import all_coalitions
 from pointinteract.nn.pooling import fill_padding
 from pointinteract.nn.pose import PosedPoints
@@ -142,7 +142,7 @@ def _forward(structure: WeightedPoints | SetPool, game: "CloudGame", keep: Tenso
     unique = game.absence.unique
     if isinstance(structure, PosedPoints):
         # Masked clouds are unions of regions, and so are the maxima that their poses come from.
-        pooled = _PooledRegions(structure.pose, game).chosen(keep)
+        pooled = PooledRegions(structure.pose, game).chosen(keep)
         poses = torch.cat([structure.pose.head(part) for part in pooled])
         return lambda rows: structure.forward_posed(*unique(keep[rows]), poses[rows])
     if isinstance(structure, WeightedPoints):
