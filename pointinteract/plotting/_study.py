@@ -119,7 +119,7 @@ class StudyOrdersDisplay:
             ax.set_xticks(sorted(set(table["order"])))
             ax.set_title(plot_safe(panel), fontsize=10, color=TEXT_COLOR)
             _dress(ax, "order", AXIS_LABELS.get(self.normalize, self.normalize), legend=False)
-        axes[-1].legend(frameon=False, fontsize=8.5, labelcolor=TEXT_COLOR)
+        _add_legend(axes[-1])
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
 
@@ -284,6 +284,8 @@ def _style(number: int) -> dict[str, Any]:
     return {
         "color": CURVE_COLORS[number % len(CURVE_COLORS)],
         "marker": MARKERS[number % len(MARKERS)],
+        # Where the colors begin again, lines are dashed.
+        "linestyle": "-" if number < len(CURVE_COLORS) else "--",
     }
 
 
@@ -311,5 +313,16 @@ def _dress(ax: "Axes", x_label: str, y_label: str, *, legend: bool = True) -> No
     ax.set_ylabel(y_label, color=TEXT_COLOR)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(colors=TEXT_COLOR)
-    if legend and ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=8.5, labelcolor=TEXT_COLOR)
+    if legend:
+        _add_legend(ax)
+
+
+def _add_legend(ax: "Axes") -> None:
+    """Name the curves, beside the axes where there are too many to fit among them."""
+    n_names = len(ax.get_legend_handles_labels()[0])
+    if not n_names:
+        return
+    place: dict[str, Any] = {}
+    if n_names > 4:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    ax.legend(frameon=False, fontsize=8.5, labelcolor=TEXT_COLOR, **place)
