@@ -72,8 +72,7 @@ class Report:
                    "python benchmarks/study.py --data modelnet10.npz", "```", "",
                    "```", self.head, self.text, "```", "",
                    *(f"![{name}](study/{name})" for name in self.figures), ""]  # fmt: skip
-        with open(output / "RESULTS_section.md", "a", encoding="utf-8") as file:
-            file.write("\n".join(section))
+        (output / "RESULTS_section.md").write_text("\n".join(section), encoding="utf-8")
 
     def say(self, text: str) -> None:
         self.parts.append(text)
