@@ -17,7 +17,7 @@ from pointinteract.ops._partition import (
 )
 from pointinteract.ops.grouping import gather
 
-__all__ = ["kmeans_regions", "patch_regions", "regions_of_patches", "voxel_regions"]
+__all__ = ["kmeans_regions", "patch_regions", "voxel_regions"]
 
 # Finer than this along the longest edge, cells are told apart by rounding.
 _FINEST_GRID = 1 << 20
@@ -182,36 +182,6 @@ def patch_regions(
             "of its patches. Centers must lie on the cloud; lower n_regions otherwise."
         )
     return regions, of_patches
-
-
-def regions_of_patches(points: Tensor, regions: Tensor, centers: Tensor) -> Tensor:
-    """Find the region of every patch from the regions of the points.
-
-    Parameters
-    ----------
-    points : Tensor of shape (B, N, C)
-    regions : int64 Tensor of shape (B, N)
-    centers : Tensor of shape (B, G, 3)
-
-    Returns
-    -------
-    of_patches : int64 Tensor of shape (B, G)
-        The region of most of the points whose nearest center is that of the patch; of the
-        point nearest to the center where there are none. Ties go to the smallest id.
-
-    Notes
-    -----
-    Costs O(B N G). Undoes :func:`patch_regions`.
-    """
-    check_points("points", points)
-    centers = centers.to(points.dtype)
-    patches = assign_regions(points, centers)
-    n_clouds, n_patches = centers.shape[:2]
-    n_regions = int(regions.max()) + 1
-    votes = _sizes(patches * n_regions + regions, n_patches * n_regions)
-    votes = votes.view(n_clouds, n_patches, n_regions)
-    nearest = regions.gather(1, assign_regions(centers, points))
-    return torch.where(votes.sum(dim=2) > 0, votes.argmax(dim=2), nearest)
 
 
 def _means(points: Tensor, regions: Tensor, n_regions: int) -> Tensor:

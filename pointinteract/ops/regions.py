@@ -17,7 +17,6 @@ from pointinteract.ops._partition import assign_regions, partition_regions, regi
 from pointinteract.ops._players import (
     kmeans_regions,
     patch_regions,
-    regions_of_patches,
     voxel_regions,
 )
 
@@ -31,7 +30,6 @@ __all__ = [
     "partition_regions",
     "patch_regions",
     "region_centers",
-    "regions_of_patches",
     "resample_index",
     "sphere_background",
     "spread_background",

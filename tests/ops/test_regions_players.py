@@ -12,7 +12,6 @@ from pointinteract.ops.regions import (
     kmeans_regions,
     partition_regions,
     patch_regions,
-    regions_of_patches,
     voxel_regions,
 )
 
@@ -192,16 +191,7 @@ def test_patches_stay_whole(seed, n_regions):
     patches = torch.cdist(points, centers).argmin(dim=2)
     assert torch.equal(regions, of_patches.gather(1, patches))
     assert torch.equal(of_patches, partition_regions(centers, n_regions))
-    assert torch.equal(regions_of_patches(points, regions, centers), of_patches)
 
-
-def test_region_of_a_patch_without_points_is_that_of_the_nearest_point():
-    points = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]])
-    regions = torch.tensor([[0, 0, 1]])
-    # Every point is nearer to another center than to the last one.
-    centers = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [5, 0, 0], [8, 9, 0]]])
-
-    assert regions_of_patches(points, regions, centers)[0].tolist() == [0, 0, 1, 1]
 
 
 def test_more_regions_than_patches_are_refused():
