@@ -184,26 +184,33 @@ class Run:
 
     def _all_answers(self, first: int, advance: Callable[[int], None]) -> Iterator[np.ndarray]:
         """Yield the answers to all coalitions, cloud by cloud."""
-        numbers = range(first, len(self.clouds))
         if self.model.module is not None or effective_n_jobs(self.plan.n_jobs) == 1:
-            for number in numbers:
-                yield self._answers(number, advance)
+            yield from self._answers_here(first, advance)
             return
         parallel = Parallel(n_jobs=self.plan.n_jobs, return_as="generator")
         calls = (
             delayed(_answers_elsewhere)(self._game(number), self.plan.coalitions)
-            for number in numbers
+            for number in range(first, len(self.clouds))
         )
         for answers, n_clipped in parallel(calls):
             self.model.n_clipped += n_clipped
             advance(len(answers))
             yield answers
 
-    def _answers(self, number: int, advance: Callable[[int], None]) -> np.ndarray:
-        game = self._game(number)
-        if self._checkpoint is None or not isinstance(self._engines.engine, GenericEngine):
-            return self._engines.answers(game, self.plan.coalitions, advance)
-        return self._answers_in_blocks(game, advance)
+    def _answers_here(self, first: int, advance: Callable[[int], None]) -> Iterator[np.ndarray]:
+        """Yield the answers cloud by cloud, from this process."""
+        while first < len(self.clouds):
+            if self._checkpoint is not None and isinstance(self._engines.engine, GenericEngine):
+                yield self._answers_in_blocks(self._game(first), advance)
+                first += 1
+                continue
+            end = first + 1
+            limit = min(len(self.clouds), first + self._engines.group_size(self.plan.n_coalitions))
+            while end < limit and self.clouds[end].shape == self.clouds[first].shape:
+                end += 1
+            games = [self._game(number) for number in range(first, end)]
+            yield from self._engines.answers_of(games, self.plan.coalitions, advance)
+            first = end
 
     def _answers_in_blocks(self, game: CloudGame, advance: Callable[[int], None]) -> np.ndarray:
         """Answer one cloud so that even a part of it survives an interruption."""

@@ -75,7 +75,7 @@ def split_head(head: object) -> SplitHead | None:
 
 
 def linear_of_maxima(
-    kept: Tensor, floor: Tensor, split: SplitHead, n_low: int
+    kept: Tensor, floor: Tensor, split: SplitHead, n_low: int, outputs: Tensor | None = None
 ) -> Iterator[Tensor]:
     """Yield the first layer's outputs for all coalitions, block by block.
 
@@ -88,11 +88,13 @@ def linear_of_maxima(
     split : SplitHead
     n_low : int
         Blocks hold 2^n_low coalitions; with 512 outputs, 11 makes blocks of 4 MiB.
+    outputs : Tensor of shape (2^n_low, V), optional
+        To write to, which saves the system from finding new memory for every cloud.
 
     Yields
     ------
     outputs : Tensor of shape (2^n_low, V)
-        A new tensor each time, in the order of the enumeration.
+        In the order of the enumeration. The same memory for every block.
     """
     n_regions = len(kept)
     values, order = torch.maximum(kept, floor).sort(dim=0, descending=True)  # (n, W)
@@ -107,12 +109,16 @@ def linear_of_maxima(
 
     n_rows = 1 << n_low
     # A set stands in the row of its complement: then T meets none of A where T is in that row.
-    rows = n_rows - 1 - codes % n_rows
+    rows = torch.from_numpy(n_rows - 1 - codes % n_rows)
+    if outputs is None:
+        outputs = torch.from_numpy(np.empty((n_rows, gathered.shape[1]), gathered.dtype))
     for high in range(1 << (n_regions - n_low)):
-        unmet = np.flatnonzero((codes // n_rows & high) == 0)
-        ones = np.ones(len(unmet), dtype=gathered.dtype)
-        place = csr_matrix((ones, (rows[unmet], unmet)), shape=(n_rows, len(codes)))
-        outputs = torch.from_numpy(place @ gathered)
+        outputs.zero_()
+        if n_low == n_regions:  # no two sets in one row
+            outputs[rows] = torch.from_numpy(gathered)
+        else:
+            unmet = torch.from_numpy(np.flatnonzero((codes // n_rows & high) == 0))
+            outputs.index_add_(0, rows[unmet], torch.from_numpy(gathered)[unmet])
         for bit in range(n_low):
             pairs = outputs.view(-1, 2, 1 << bit, outputs.shape[1])
             pairs[:, 0] += pairs[:, 1]

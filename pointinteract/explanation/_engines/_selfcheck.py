@@ -2,12 +2,14 @@
 
 import time
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from pointinteract.exceptions import PointInteractWarning
-from pointinteract.explanation._batches import is_out_of_memory
+from pointinteract.explanation._batches import forget_failed_batch, is_out_of_memory
 from pointinteract.explanation._engines._base import Advance, Engine
 from pointinteract.explanation._engines._generic import GenericEngine
 
@@ -23,6 +25,10 @@ HALF_TOLERANCE = 0.05
 # and more up to so many where that adds no more than this share to the time.
 N_CHECKS = 8
 CHECK_SHARE = 0.05
+# Where an engine is so fast that one plain forward is felt, those of several clouds share a batch.
+# Their answers wait for it, so many bytes of them at most.
+GROUP = 8
+GROUP_BYTES = 1 << 23
 
 
 class CheckedEngines:
@@ -48,6 +54,7 @@ class CheckedEngines:
         self.max_error = 0.0
         self.fallbacks: list[str] = []
         self._n_clouds = 0
+        self._answer_bytes = 0  # of one coalition
         self._probe = probe
         # Of a coalition, in plain forwards.
         self._plain_seconds = [] if probe is None else [probe.seconds]
@@ -85,6 +92,86 @@ class CheckedEngines:
                 self._leave_engine(game)
             return self.engine.answers(game, coalitions, advance)
 
+    def group_size(self, n_coalitions: int) -> int:
+        """How many clouds `answers_of` should be given at a time, with so many coalitions each."""
+        if not self._own_seconds or self._answer_bytes == 0:
+            return 1  # the first cloud of an engine is checked alone, and more closely
+        n_bytes = self._answer_bytes * n_coalitions
+        if self._n_checks(self._own_seconds[-1] * n_coalitions) > 1:
+            return 1
+        return int(np.clip(GROUP_BYTES // n_bytes, 1, GROUP))
+
+    def answers_of(
+        self,
+        games: list["CloudGame"],
+        coalitions: np.ndarray | None = None,
+        advance: Advance | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield the answers of several clouds, with one batch of plain forwards to check all.
+
+        Clouds must be of one size. As :meth:`answers`, which does what cannot be shared.
+        """
+        if len(games) > 1 and all(map(self._can_share_check, games)):
+            yield from self._answers_together(games, coalitions, advance)
+        else:
+            for game in games:
+                yield self.answers(game, coalitions, advance)
+
+    def _can_share_check(self, game: "CloudGame") -> bool:
+        is_plain = type(self.engine).reference is Engine.reference
+        return is_plain and game.has_masked_clouds and game.absence.constant
+
+    def _answers_together(
+        self,
+        games: list["CloudGame"],
+        coalitions: np.ndarray | None,
+        advance: Advance | None,
+    ) -> Iterator[np.ndarray]:
+        model = games[0].model
+        n_clipped = model.n_clipped
+        started = time.perf_counter()
+        try:
+            with model.session():
+                found = [self.engine.answers(game, coalitions) for game in games]
+                n_clipped_once = model.n_clipped
+                rows = [
+                    check_rows(len(found[0]), self._n_clouds + number, 1)
+                    for number in range(len(games))
+                ]
+                masked = [
+                    game.absence.masked(
+                        torch.tensor(coalitions_at(row, game.n_players, coalitions)).to(
+                            game.points.device
+                        )
+                    )
+                    for game, row in zip(games, rows, strict=True)
+                ]
+                plain = model.evaluate(torch.cat(masked))
+        except Exception:  # whatever it is, it comes again where its cloud is answered alone
+            forget_failed_batch()
+            model.n_clipped = n_clipped
+            for game in games:
+                yield self.answers(game, coalitions, advance)
+            return
+        model.n_clipped = n_clipped_once  # answers to checks do not count
+        seconds = (time.perf_counter() - started) / len(games) / len(found[0])
+        errors = [
+            _relative(answers[row], plain[number : number + 1])
+            for number, (answers, row) in enumerate(zip(found, rows, strict=True))
+        ]
+        if not max(errors) <= _tolerance(games[0]):
+            model.n_clipped = n_clipped
+            for game in games:  # which finds the cloud that is meant, and warns
+                yield self.answers(game, coalitions, advance)
+            return
+        self.max_error = max(self.max_error, *errors)
+        self._n_clouds += len(games)
+        for answers in found:
+            self._own_seconds.append(seconds)
+            if advance is not None:
+                advance(len(answers))
+            yield answers
+
     def _leave_engine(self, game: "CloudGame") -> None:
         left = self._engines.pop(0)
         self.fallbacks.append(left.name)
@@ -114,13 +201,13 @@ class CheckedEngines:
             game.model.n_clipped = n_clipped
             self._warn(game, f"failed ({type(problem).__name__}: {problem})")
             return None
-        tolerance = TOLERANCE if game.model.precision == "float32" else HALF_TOLERANCE
-        if not error <= tolerance:
+        if not error <= _tolerance(game):
             game.model.n_clipped = n_clipped
             self._warn(game, f"is off by {error:.2g} of the largest answer")
             return None
         self.max_error = max(self.max_error, error)
         self._own_seconds.append((time.perf_counter() - started) / len(answers))
+        self._answer_bytes = answers.nbytes // len(answers)
         return answers
 
     def _check(
@@ -143,9 +230,7 @@ class CheckedEngines:
             started = time.perf_counter()
             plain = self.engine.reference(game, coalitions_at(rows, game.n_players, coalitions))
             self._plain_seconds.append((time.perf_counter() - started) / len(rows))
-        if plain.shape[1:] != answers.shape[1:]:
-            return np.inf
-        return float(np.abs(answers[rows] - plain).max() / max(np.abs(plain).max(), 1e-12))
+        return _relative(answers[rows], plain)
 
     def _n_checks(self, seconds: float) -> int:
         """How many coalitions to check of a cloud that took the engine so long."""
@@ -162,6 +247,17 @@ class CheckedEngines:
             PointInteractWarning,
             stacklevel=9,
         )
+
+
+def _relative(answers: np.ndarray, plain: np.ndarray) -> float:
+    """Largest difference of answers (s, K), relative to the largest plain one."""
+    if plain.shape != answers.shape:
+        return np.inf
+    return float(np.abs(answers - plain).max() / max(np.abs(plain).max(), 1e-12))
+
+
+def _tolerance(game: "CloudGame") -> float:
+    return TOLERANCE if game.model.precision == "float32" else HALF_TOLERANCE
 
 
 class _Counted:

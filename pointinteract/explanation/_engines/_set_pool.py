@@ -46,6 +46,7 @@ class SetPoolEngine(Engine):
         super().__init__(model)
         self.structure = self.find_structure(model)
         self._rows = HEAD_ROWS
+        self._outputs: Tensor | None = None
         with model.session():
             self._split = split_head(self.structure.head)
 
@@ -67,7 +68,8 @@ class SetPoolEngine(Engine):
         else:
             n_coalitions = 2**game.n_players
             if self._split is not None and regions.can_transform(game):
-                head, chunks = self._split.rest, regions.all_by_transform(self._split)
+                head = self._split.rest
+                chunks = regions.all_by_transform(self._split, self._outputs_of(regions))
             else:
                 chunks = regions.all_coalitions()
         logits: Any = None
@@ -81,6 +83,14 @@ class SetPoolEngine(Engine):
             if advance is not None:
                 advance(len(part))
         return self.read(logits)
+
+    def _outputs_of(self, regions: "PooledRegions") -> Tensor:
+        """Memory for the first layer's outputs of a block, the same for every cloud."""
+        assert self._split is not None
+        shape = (1 << min(regions.n_regions, TABLE_REGIONS), len(self._split.weight))
+        if self._outputs is None or self._outputs.shape != shape:
+            self._outputs = regions.kept.new_empty(shape)
+        return self._outputs
 
     def _run_head(self, head: Callable[[Tensor], Any], pooled: Tensor) -> Tensor:
         """Run the head, in smaller pieces if memory runs out."""
@@ -103,14 +113,11 @@ class PooledRegions:
         self.n_regions = game.n_players
         absence = game.absence
         self._sizes = torch.bincount(game.regions, minlength=self.n_regions)
-        ones = torch.ones_like(game.regions)
-        self.kept = self._pool(structure, game.points, game.regions, ones)
-        if absence.replacement is not None:
-            self.absent = self._pool(structure, *self._replacements(absence))
-        else:  # removed: nothing that counts
-            nothing = -torch.inf if self.pool == "max" else 0.0
-            self.absent = torch.full_like(self.kept, nothing)
         self._removes = absence.replacement is None
+        if self.pool == "max":
+            self._pool_maxima(structure, game, absence)
+        else:
+            self._pool_sums(structure, game, absence)
         self._nothing = _encode(structure, absence.center)[0] if self._removes else None
 
     def all_coalitions(self) -> Any:
@@ -139,13 +146,13 @@ class PooledRegions:
             and game.model.precision == "float32"
         )
 
-    def all_by_transform(self, split: SplitHead) -> Any:
+    def all_by_transform(self, split: SplitHead, outputs: Tensor) -> Any:
         """Yield the first layer's outputs (s, V) for all coalitions in their order."""
         n_low = min(self.n_regions, TABLE_REGIONS)
         # Of nothing removed there is no maximum; any floor serves where something is there.
         floor = self.kept.amin(dim=0) if self._removes else self.absent[0]
         number, last = 0, (1 << (self.n_regions - n_low)) - 1
-        for outputs in linear_of_maxima(self.kept, floor, split, n_low):
+        for outputs in linear_of_maxima(self.kept, floor, split, n_low, outputs):
             if number == 0 and self._nothing is not None:
                 outputs[0] = self._nothing @ split.weight.T + split.bias
             if number == last:  # the center is not there when everything is
@@ -181,13 +188,36 @@ class PooledRegions:
         )
         return absence.replacement[anyone], owners, self._sizes
 
-    def _pool(self, structure: SetPool, points: Tensor, owners: Tensor, times: Tensor) -> Tensor:
-        """Pool the features of each region's points, (M, C) to (n, W)."""
-        if self.pool == "max":
-            # Region after region, so that each is a piece of the features.
-            features = _encode(structure, points[torch.argsort(owners, stable=True)])
-            sizes = torch.bincount(owners, minlength=self.n_regions).tolist()
-            return torch.stack([part.amax(dim=0) for part in features.split(sizes)])
+    def _pool_maxima(self, structure: SetPool, game: "CloudGame", absence: "Absence") -> None:
+        """Pool what each region is and what it becomes, all encoded in one go."""
+        points, owners = game.points, game.regions
+        if self._removes:  # nothing that counts
+            n_rows = self.n_regions
+        else:
+            others, theirs, _ = self._replacements(absence)
+            if absence.name == "center":  # all regions become the same point
+                others, theirs = others[:1], theirs[:1]
+            points, owners = torch.cat([points, others]), torch.cat([owners, self.n_regions + theirs])
+            n_rows = self.n_regions + len(others) if absence.name == "center" else 2 * self.n_regions
+        # Region after region, so that each is a piece of the features.
+        features = _encode(structure, points[torch.argsort(owners, stable=True)])
+        sizes = torch.bincount(owners, minlength=n_rows).tolist()
+        pooled = torch.stack([part.amax(dim=0) for part in features.split(sizes)])
+        self.kept = pooled[: self.n_regions]
+        if self._removes:
+            self.absent = torch.full_like(self.kept, -torch.inf)
+        else:
+            self.absent = pooled[self.n_regions :].expand(self.n_regions, -1)
+
+    def _pool_sums(self, structure: SetPool, game: "CloudGame", absence: "Absence") -> None:
+        self.kept = self._sums(structure, game.points, game.regions, torch.ones_like(game.regions))
+        if self._removes:
+            self.absent = torch.zeros_like(self.kept)
+        else:
+            self.absent = self._sums(structure, *self._replacements(absence))
+
+    def _sums(self, structure: SetPool, points: Tensor, owners: Tensor, times: Tensor) -> Tensor:
+        """Sum the features of each region's points, (M, C) to (n, W)."""
         features = _encode(structure, points)
         belongs = owners == torch.arange(self.n_regions, device=owners.device)[:, None]  # (n, M)
         return (belongs * times).to(features.dtype) @ features
