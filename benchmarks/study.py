@@ -28,6 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch  # noqa: E402
 from study_jobs import (  # noqa: E402
+    FEWER_FRACTIONS,
     FULL,
     LAPTOP,
     QUICK,
@@ -117,7 +118,8 @@ def describe(arguments: argparse.Namespace, settings: Settings, other: str, stor
             f"DGCNN with {settings.n_neighbors} neighbors (published: 20); conclusions 2a, 2b, 3 "
             f"and the losses on {arguments.cheap} first, other networks as time allows",
             "fractions 1 to 100 %: nested, stratified, repeated to the same number of clouds, so "
-            "that steps are equal; models of 2b and 3 never see the labels of three classes",
+            "that steps are equal; models of 2b and 3 never see the labels of three classes; "
+            f"fewer fractions of dear networks: {FEWER_FRACTIONS}",
             f"losses: on {SUB_BATCH:.0%} of each batch; weights from the literature of the "
             "method, not tuned here, and on no test cloud",
             "accuracy: overall, official test split, last epoch; score: log-odds of the true "

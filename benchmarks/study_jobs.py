@@ -23,6 +23,8 @@ from pointinteract.pretraining import JigsawPretrainer
 
 STAGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
+# Every fraction costs six trainings; of networks that take minutes for one, fewer are asked.
+FEWER_FRACTIONS = {"dgcnn": (0.01, 0.1, 1.0), "recon": (0.01, 0.1, 1.0)}
 N_UNSEEN = 3
 # Clouds of each unseen class that a read-out may learn from.
 N_READ = 60
@@ -32,6 +34,10 @@ LOSSES = {
     "A literal": dict(estimator="A", form="literal", weight=0.01),
     "A log-ratio": dict(estimator="A", form="log_ratio", weight=0.1),
     "D": dict(estimator="D", weight=0.3),
+    "A log-ratio, batch statistics": dict(
+        estimator="A", form="log_ratio", weight=0.1, batch_norm="train"
+    ),
+    "D, batch statistics": dict(estimator="D", weight=0.3, batch_norm="train"),
     "A literal, alpha 0.003": dict(estimator="A", form="literal", weight=0.003),
     "A literal, alpha 0.03": dict(estimator="A", form="literal", weight=0.03),
 }
@@ -360,7 +366,7 @@ def make_jobs(backbones: list[str], cheap: str, n_seeds: int) -> list[Job]:
             for stage in STAGES[1:]:
                 add_training(backbone, seed, "conclusion2a", arm="pre-trained", stage=stage)
         for seed in seeds:
-            for fraction in FRACTIONS:
+            for fraction in fractions_of(backbone):
                 for arm in ("scratch", "pre-trained"):
                     add_training(backbone, seed, "conclusion2b", arm=arm, fraction=fraction,
                                  seven=True)  # fmt: skip
@@ -369,11 +375,16 @@ def make_jobs(backbones: list[str], cheap: str, n_seeds: int) -> list[Job]:
     return list(jobs.values())
 
 
+def fractions_of(backbone: str) -> tuple[float, ...]:
+    return FEWER_FRACTIONS.get(backbone, FRACTIONS)
+
+
 def _add_losses(add_training, backbone: str, seeds: range) -> None:
     for seed in seeds:
         for arm in ("scratch", "pre-trained"):
             add_training(backbone, seed, "losses", arm=arm)
-        for loss in ("masked augmentation", "A literal", "A log-ratio", "D"):
+        for loss in ("masked augmentation", "A literal", "A log-ratio", "D",
+                     "A log-ratio, batch statistics", "D, batch statistics"):  # fmt: skip
             add_training(backbone, seed, "losses", arm=f"scratch + {loss}", loss=loss)
         add_training(backbone, seed, "losses", arm="pre-trained + A log-ratio", loss="A log-ratio")
         add_training(backbone, seed, "losses", arm="scratch, about equal time",

@@ -24,6 +24,13 @@ _EXACT = 1e-10
 _FLOOR = 0.03
 _VARIANCES = (0.05, 1.0, 0.3, 0.1, 0.05)
 _NOISE = 0.07
+# The prior again, after a first look: what so many of the strongest terms turned out to be, and
+# a hundredth of the first prior for all others. Two rounds of it leave a tenth to a half less of
+# the variance unexplained at 64 regions; more rounds, or less for the others, hurt some clouds.
+_SECOND_LOOKS = 2
+_LOOKED_AT = 3000
+_REST = 0.01
+_SECOND_NOISE = 0.02
 
 Terms = tuple[np.ndarray, np.ndarray]
 
@@ -66,18 +73,44 @@ def pursue_terms(x: np.ndarray, values: np.ndarray) -> Terms | None:
 
 
 def posterior_terms(x: np.ndarray, values: np.ndarray) -> Terms:
-    """Return the terms of the posterior mean, for any game."""
+    """Return the terms of the posterior mean, for any game.
+
+    First under a prior that knows players only, then under ones that know which terms were
+    strong: few terms of a network are, among very many that the first prior holds possible.
+    """
     mean, spread = values.mean(), values.std()
     y = (values - mean) / spread
     scales = _player_scales(x, y)
     weights = np.array(_VARIANCES)
-    alpha = _solve_kernel(x.astype(np.float32), y, scales, weights)
-    blocks = _posterior_blocks(x, alpha, scales, weights)
-    members = np.concatenate([rows for rows, _ in blocks])
-    coefficients = np.concatenate([numbers for _, numbers in blocks])
+    alpha = _solve_kernel(x, y, scales, weights)
+    members, coefficients = _posterior(x, alpha, scales, weights)
+    for _ in range(_SECOND_LOOKS):
+        coefficients = _look_again(x, y, scales, members, coefficients)
     coefficients = coefficients * spread
     coefficients[0] += mean  # row 0 is the constant
     return members, coefficients
+
+
+def _look_again(
+    x: np.ndarray, y: np.ndarray, scales: np.ndarray, members: np.ndarray, before: np.ndarray
+) -> np.ndarray:
+    """Return the coefficients of the same terms where strong ones may be as strong as they were.
+
+    The prior deviation of each of the strongest is its coefficient, all scaled so that their
+    variances sum to that of the game.
+    """
+    weights = _REST * np.array(_VARIANCES)
+    strongest = np.argsort(-np.abs(before), kind="stable")[:_LOOKED_AT]
+    spread = np.abs(before[strongest])
+    total = np.sqrt(np.sum(spread**2))
+    if total == 0:
+        return before
+    spread /= total
+    features = (_signs(x, members[strongest]) * spread).astype(np.float32)
+    alpha = _solve_kernel(x, y, scales, weights, features, _SECOND_NOISE)
+    _, coefficients = _posterior(x, alpha, scales, weights)
+    coefficients[strongest] += spread * (features.T @ alpha.astype(np.float32))
+    return coefficients
 
 
 def _player_scales(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -107,15 +140,25 @@ def _pair_correlations(x: np.ndarray, residual: np.ndarray) -> np.ndarray:
 
 
 def _solve_kernel(
-    x: np.ndarray, y: np.ndarray, scales: np.ndarray, weights: np.ndarray
+    x: np.ndarray,
+    y: np.ndarray,
+    scales: np.ndarray,
+    weights: np.ndarray,
+    features: np.ndarray | None = None,
+    noise: float = _NOISE,
 ) -> np.ndarray:
-    """Solve (K + noise) alpha = y in float32 with one refinement, (S,)."""
+    """Solve (K + features features^T + noise) alpha = y in float32, (S,)."""
     n_rows = len(x)
-    kernel = np.empty((n_rows, n_rows), dtype=np.float32)
+    x = x.astype(np.float32)
+    kernel = np.zeros((n_rows, n_rows), dtype=np.float32)
     for first in range(0, n_rows, 256):
-        rows = slice(first, first + 256)
-        kernel[rows] = _kernel(x[rows], x, scales, weights)
-    kernel[np.diag_indices(n_rows)] += np.float32(_NOISE)
+        # The lower triangle is all that is read.
+        end = min(first + 256, n_rows)
+        part = kernel[first:end, :end]
+        part[...] = _kernel(x[first:end], x[:end], scales, weights)
+        if features is not None:
+            part += features[first:end] @ features[:end].T
+    kernel[np.diag_indices(n_rows)] += np.float32(noise)
     factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
     return cho_solve(factor, y.astype(np.float32), check_finite=False).astype(np.float64)
 
@@ -145,9 +188,9 @@ def _kernel(x: np.ndarray, z: np.ndarray, scales: np.ndarray, weights: np.ndarra
     return result
 
 
-def _posterior_blocks(
+def _posterior(
     x: np.ndarray, alpha: np.ndarray, scales: np.ndarray, weights: np.ndarray
-) -> list[Terms]:
+) -> Terms:
     """Return sets and coefficients w_d (product of t_i) (sum of alpha times signs), by order."""
     n_players = x.shape[1]
     everybody = np.arange(n_players)
@@ -160,7 +203,8 @@ def _posterior_blocks(
         members, sums = _correlations(x, alpha, players, order)
         share = np.prod(np.where(members >= 0, scales[members], 1.0), axis=1)
         blocks.append((members, weights[order] * share * sums))
-    return blocks
+    members, coefficients = zip(*blocks, strict=True)
+    return np.concatenate(members), np.concatenate(coefficients)
 
 
 def _strongest_players(x: np.ndarray, residual: np.ndarray) -> np.ndarray:
