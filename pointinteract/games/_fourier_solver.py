@@ -188,9 +188,7 @@ def _kernel(x: np.ndarray, z: np.ndarray, scales: np.ndarray, weights: np.ndarra
     return result
 
 
-def _posterior(
-    x: np.ndarray, alpha: np.ndarray, scales: np.ndarray, weights: np.ndarray
-) -> Terms:
+def _posterior(x: np.ndarray, alpha: np.ndarray, scales: np.ndarray, weights: np.ndarray) -> Terms:
     """Return sets and coefficients w_d (product of t_i) (sum of alpha times signs), by order."""
     n_players = x.shape[1]
     everybody = np.arange(n_players)

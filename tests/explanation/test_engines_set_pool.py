@@ -11,6 +11,7 @@ from pointinteract.exceptions import PointInteractWarning
 from pointinteract.explanation import InteractionExplainer
 from pointinteract.explanation._engines import _set_pool
 from pointinteract.explanation._engines._linear_head import split_head
+from pointinteract.explanation._engines._selfcheck import CheckedEngines
 from pointinteract.explanation._engines._set_pool import ABSENCES, SetPoolEngine
 from pointinteract.explanation._game import CloudGame
 from pointinteract.explanation._models import as_cloud_model
@@ -196,6 +197,72 @@ def test_engine_that_goes_wrong_on_a_later_cloud_is_noticed(clouds):
         warnings.simplefilter("error")
         reference = InteractionExplainer(3, engine="generic").explain(Moody(), X)
     np.testing.assert_allclose(explanation.values, reference.values, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """Checks of up to four clouds share a batch, however long they take; lists the sizes."""
+    sizes = []
+    together = CheckedEngines._answers_together
+
+    def counted(self, games, coalitions, advance):
+        sizes.append(len(games))
+        return together(self, games, coalitions, advance)
+
+    def size(self, n_coalitions):
+        return 4 if self._own_seconds else 1
+
+    monkeypatch.setattr(CheckedEngines, "group_size", size)
+    monkeypatch.setattr(CheckedEngines, "_answers_together", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("absence", ["center", "region"])
+def test_checks_of_several_clouds_share_a_batch(clouds, groups, absence):
+    X = [*clouds[:3], *clouds[3:5, :40], clouds[5]]
+    calls = []
+    together = InteractionExplainer(
+        3, absence=absence, keep_answers=True, progress=lambda done, total: calls.append(done)
+    )
+
+    explanation = together.explain(PoolNet(), X)
+
+    assert groups == [2, 2]  # of one size each; the first and the last are alone
+    assert together.engine_ == "set_pool" and 0 < together.max_error_ < 1e-5
+    assert calls[-1] == 6 * 8
+    reference = InteractionExplainer(3, absence=absence, engine="generic").explain(PoolNet(), X)
+    np.testing.assert_allclose(explanation.values, reference.values, atol=1e-5)
+
+
+def test_one_wrong_cloud_of_a_group_is_noticed(clouds, groups):
+    class Moody(PoolNet):
+        def forward(self, points):
+            offset = (points.abs().amax(dim=(1, 2)) > 50).float()
+            return super().forward(points) + offset[:, None] * points.sum(dim=(1, 2))[:, None]
+
+    X = clouds[:7].copy()
+    X[5] *= 100
+
+    with pytest.warns(PointInteractWarning, match="off by"):
+        explanation = InteractionExplainer(3).explain(Moody(), X)
+
+    assert groups == [4, 2]
+    reference = InteractionExplainer(3, engine="generic").explain(Moody(), X)
+    np.testing.assert_allclose(explanation.values, reference.values, rtol=1e-4, atol=1e-4)
+
+
+def test_cheap_engines_are_checked_in_groups_of_bounded_memory():
+    engines = CheckedEngines([])
+    assert engines.group_size(1024) == 1  # nothing is known yet
+
+    engines._plain_seconds, engines._own_seconds = [1.0], [1e-3]
+    engines._answer_bytes, engines._n_clouds = 80, 1
+    assert engines.group_size(1024) == 8
+    assert engines.group_size(2**16) == 1  # 5 MiB a cloud
+    assert engines.group_size(2**15) == 3
+
+    engines._own_seconds = [1.0]  # as slow as plain forwards: several checks of each cloud
+    assert engines.group_size(1024) == 1
 
 
 def test_right_structure_raises_no_warning_and_progress_counts_every_coalition(clouds):

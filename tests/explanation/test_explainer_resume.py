@@ -88,9 +88,9 @@ def test_interruption_by_hand_loses_no_finished_cloud(make, clouds, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         make(progress=stop, keep_answers=True).explain(CountingNet(), clouds[:3])
     calls = []
-    explanation = make(
-        progress=lambda done, total: calls.append(done), keep_answers=True
-    ).explain(CountingNet(), clouds[:3])
+    explanation = make(progress=lambda done, total: calls.append(done), keep_answers=True).explain(
+        CountingNet(), clouds[:3]
+    )
 
     reference = make(resume=None, keep_answers=True).explain(CountingNet(), clouds[:3])
     assert calls[0] == 64

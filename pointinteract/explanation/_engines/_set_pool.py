@@ -146,13 +146,13 @@ class PooledRegions:
             and game.model.precision == "float32"
         )
 
-    def all_by_transform(self, split: SplitHead, outputs: Tensor) -> Any:
+    def all_by_transform(self, split: SplitHead, memory: Tensor) -> Any:
         """Yield the first layer's outputs (s, V) for all coalitions in their order."""
         n_low = min(self.n_regions, TABLE_REGIONS)
         # Of nothing removed there is no maximum; any floor serves where something is there.
         floor = self.kept.amin(dim=0) if self._removes else self.absent[0]
         number, last = 0, (1 << (self.n_regions - n_low)) - 1
-        for outputs in linear_of_maxima(self.kept, floor, split, n_low, outputs):
+        for outputs in linear_of_maxima(self.kept, floor, split, n_low, memory):
             if number == 0 and self._nothing is not None:
                 outputs[0] = self._nothing @ split.weight.T + split.bias
             if number == last:  # the center is not there when everything is
@@ -190,15 +190,14 @@ class PooledRegions:
 
     def _pool_maxima(self, structure: SetPool, game: "CloudGame", absence: "Absence") -> None:
         """Pool what each region is and what it becomes, all encoded in one go."""
-        points, owners = game.points, game.regions
-        if self._removes:  # nothing that counts
-            n_rows = self.n_regions
-        else:
+        points, owners, n_rows = game.points, game.regions, self.n_regions
+        if not self._removes:
             others, theirs, _ = self._replacements(absence)
             if absence.name == "center":  # all regions become the same point
                 others, theirs = others[:1], theirs[:1]
-            points, owners = torch.cat([points, others]), torch.cat([owners, self.n_regions + theirs])
-            n_rows = self.n_regions + len(others) if absence.name == "center" else 2 * self.n_regions
+            points = torch.cat([points, others])
+            owners = torch.cat([owners, theirs + self.n_regions])
+            n_rows += 1 if absence.name == "center" else self.n_regions
         # Region after region, so that each is a piece of the features.
         features = _encode(structure, points[torch.argsort(owners, stable=True)])
         sizes = torch.bincount(owners, minlength=n_rows).tolist()
