@@ -3,20 +3,26 @@
     python benchmarks/operations.py
 
 Both run in turn in one process, after a warm-up; the median ratio of the pairs is printed, with
-the fastest and the slowest. Results of the two are compared first.
+the fastest and the slowest. Results of the two are compared first. Where numba is installed, a
+second table gives the time of our torch forms over that of the compiled kernels.
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 from pointinteract.games import moebius_transform
+from pointinteract.nn.edgeconv import EdgeConv, neighbor_max
+from pointinteract.nn.mlp import LinearNorm
 from pointinteract.nn.patches import PatchEmbedding
-from pointinteract.ops import chamfer_distance, farthest_point_sample, knn
+from pointinteract.nn.pooling import LinearNormMax
+from pointinteract.ops import _fast, ball_query, chamfer_distance, farthest_point_sample, knn
 
 
 def main() -> None:
@@ -29,14 +35,21 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"{arguments.threads} threads, torch {torch.__version__}, {arguments.device}, "
           f"{arguments.repeats} pairs")
-    print(f"{'operation':<58s} {'plain / ours':>12s}  range        ours")
-    for name, plain, ours, close in cases(torch.device(arguments.device)):
+    device = torch.device(arguments.device)
+    compare(cases(device), "plain / ours", arguments)
+    if device.type == "cpu" and _fast.is_fast(torch.zeros(1)):
+        compare(kernel_cases(), "torch / kernel", arguments)
+
+
+def compare(rows, title: str, arguments: argparse.Namespace) -> None:
+    print(f"{'operation':<58s} {title:>14s}  range        ours")
+    for name, plain, ours, close in rows:
         assert close(plain(), ours()), f"{name}: the two forms disagree"
         pairs = [(clock(plain, arguments.device), clock(ours, arguments.device))
                  for _ in range(arguments.repeats)]
         ratios = sorted(a / b for a, b in pairs)
         own = statistics.median(b for _, b in pairs)
-        print(f"{name:<58s} {statistics.median(ratios):12.2f}  "
+        print(f"{name:<58s} {statistics.median(ratios):14.2f}  "
               f"{ratios[0]:.2f}-{ratios[-1]:<6.2f} {own * 1e3:7.1f} ms", flush=True)
 
 
@@ -68,6 +81,48 @@ def cases(device: torch.device):
     matrix = dense_moebius(10)
     yield ("interactions of 64 games of 10 players (dense matrix)",
            lambda: values @ matrix.T, lambda: moebius_transform(values), np.allclose)
+
+
+def kernel_cases():
+    """Name, torch form, kernel and how to compare them."""
+    clouds = torch.randn(16, 1024, 3)
+    middles = clouds[:, :512]
+    features = torch.randn(8, 1024, 64)
+    wide = torch.randn(8, 1024, 256)
+    near = knn(clouds, clouds, 20)[:8]
+    layer = EdgeConv(64, 256)
+    rows = torch.randn(1024, 32, 64)
+    ending = LinearNormMax(64, 128)
+    mapping = LinearNorm(64, 128)
+    for name, function, close in (
+        ("20 neighbors, 16 x 1024, 3 channels", lambda: knn(clouds, clouds, 20), torch.equal),
+        ("20 neighbors, 8 x 1024, 64 channels",
+         lambda: knn(features, features, 20), torch.equal),
+        ("farthest points, 16 x 1024 -> 512",
+         lambda: farthest_point_sample(clouds, 512), torch.equal),
+        ("balls of 32, 16 x 512 in 1024", lambda: ball_query(middles, clouds, 0.4, 32),
+         torch.equal),
+        ("Chamfer, 16 x 1024", lambda: chamfer_distance(clouds, clouds.flip(0)),
+         torch.allclose),
+        ("maximum over 20 neighbors, 8 x 1024, 256 channels",
+         lambda: neighbor_max(wide, near), torch.equal),
+        ("edge convolution 64 -> 256, training step, 8 x 1024",
+         lambda: gradient(layer(features, near).square().sum(), layer.linear.weight), similar),
+        ("linear, norm, maximum 64 -> 128, training step, 1024 x 32",
+         lambda: gradient(ending(rows).square().sum(), ending.linear.weight), similar),
+        ("linear, norm 64 -> 128, training step, 1024 x 32",
+         lambda: gradient(mapping(rows).square().sum(), mapping.linear.weight), similar),
+    ):
+        yield name, partial(switched, "0", function), partial(switched, "1", function), close
+
+
+def switched(kernels: str, function: Callable) -> torch.Tensor:
+    os.environ[_fast.SWITCH] = kernels
+    return function()
+
+
+def similar(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool((a - b).norm() < 1e-2 * b.norm() + 1e-2)
 
 
 def clock(function: Callable, device: str) -> float:

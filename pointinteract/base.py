@@ -137,6 +137,10 @@ class TorchEstimatorMixin:
     def _build_module(self) -> nn.Module:
         raise NotImplementedError
 
+    def _setting(self, name: str) -> Any:
+        """Value in force of a parameter, for estimators where something else may set it."""
+        return getattr(self, name)
+
     def __getstate__(self) -> dict:
         state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
         module = state.get("module_")
@@ -161,7 +165,7 @@ class TorchEstimatorMixin:
 
     def _normalized(self, clouds: Clouds) -> Clouds:
         """Move and scale validated clouds, if the estimator is to."""
-        if not self.normalize:
+        if not self._setting("normalize"):
             return clouds
         if isinstance(clouds, list):
             return [normalize_unit_sphere(torch.from_numpy(cloud)[None])[0].numpy()
@@ -174,12 +178,13 @@ class TorchEstimatorMixin:
         filled_to = getattr(self, "n_points_fit_", None)
         if filled_to is not None:
             clouds = _repeated(clouds, filled_to)
-        if self.n_points is None:
+        n_points = self._setting("n_points")
+        if n_points is None:
             return clouds
         if isinstance(clouds, list):
-            return [thin_clouds(torch.from_numpy(cloud)[None], self.n_points)[0].numpy()
+            return [thin_clouds(torch.from_numpy(cloud)[None], n_points)[0].numpy()
                     for cloud in clouds]
-        return thin_clouds(torch.from_numpy(clouds), self.n_points).numpy()
+        return thin_clouds(torch.from_numpy(clouds), n_points).numpy()
 
     def _infer(self, clouds: Clouds, function: Any) -> np.ndarray:
         """Rows of ``function(points (B, N, C))`` for prepared clouds, in evaluation mode.
@@ -188,9 +193,10 @@ class TorchEstimatorMixin:
         does not depend on the others.
         """
         self.module_.eval()
+        batch_size = self._setting("batch_size")
         if isinstance(clouds, np.ndarray):
             with torch.inference_mode():
-                batches = torch.from_numpy(clouds).split(self.batch_size)
+                batches = torch.from_numpy(clouds).split(batch_size)
                 done = [function(batch.to(self.device_)).float().cpu() for batch in batches]
             return torch.cat(done).numpy()
         rows: list[Tensor] = [torch.empty(0)] * len(clouds)
@@ -199,8 +205,8 @@ class TorchEstimatorMixin:
             by_size.setdefault(len(cloud), []).append(i)
         with torch.inference_mode():
             for members in by_size.values():
-                for start in range(0, len(members), self.batch_size):
-                    chosen = members[start : start + self.batch_size]
+                for start in range(0, len(members), batch_size):
+                    chosen = members[start : start + batch_size]
                     batch = torch.from_numpy(np.stack([clouds[i] for i in chosen]))
                     out = function(batch.to(self.device_)).float().cpu()
                     for i, row in zip(chosen, out, strict=True):

@@ -31,6 +31,15 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         file written by :func:`pointinteract.save`, or an official ReCon checkpoint. A pretrainer
         that is not fitted yet is fitted on the same clouds first; since cross-validation clones
         its parameters, wrap a fitted one in ``sklearn.frozen.FrozenEstimator`` to keep it.
+    recipe : None, "paper", "strong" or Recipe, default=None
+        Where the settings of the training come from that you leave as they are by default:
+        `n_points`, `normalize`, and those from `max_epochs` to `label_smoothing`. ``"paper"``:
+        how the paper of the network trained it. ``"strong"``: one modern recipe of ours that
+        serves all networks. What you set otherwise wins: ``recipe="paper", max_epochs=20`` is
+        the paper's training with its schedule pressed into twenty epochs. A value that happens
+        to be the default cannot be told from one left out; to have it all the same, change the
+        recipe: ``recipe=replace(get_recipe("dgcnn"), learning_rate=1e-3)``. None: just these
+        parameters. What was in force is in ``recipe_``.
     protocol : {"full", "linear", "mlp3"}, default="full"
         Train everything; or leave the weights as they came and train a linear head, or one of
         three layers (and ReCon's class query). By the published rule the network stays in
@@ -55,7 +64,7 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         Longest gradient allowed.
     augmentation : None, str, tuple of str or callable, default="scale_translate"
         Any of ``"rotate_y"``, ``"rotate_z"``, ``"scale"``, ``"scale_translate"``, ``"jitter"``,
-        ``"drop"``, or a function of (points (B, N, C), generator).
+        ``"drop"``, those of :class:`Recipe`, or a function of (points (B, N, C), generator).
     label_smoothing : float, default=0.0
         Share of each label spread over the other classes. Points of DGCNN's recipe: 0.2.
     class_weight : None, "balanced" or dict, default=None
@@ -107,6 +116,8 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         If the clouds of `fit` differed in size: the size that smaller ones are brought to, by
         repeating points in turn, in training and in queries. None: clouds are taken as they are.
     device_ : str
+    recipe_ : Recipe
+        Every setting of the training that was in force.
     seed_ : int
         Drawn from `random_state`; everything random of the fit follows from it.
 
@@ -125,6 +136,7 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         model: Any = None,
         *,
         pretrained: Any = None,
+        recipe: Any = None,
         protocol: str = "full",
         n_points: int | None = 1024,
         max_epochs: int = 50,
@@ -151,6 +163,7 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
     ):
         self.model = model
         self.pretrained = pretrained
+        self.recipe = recipe
         self.protocol = protocol
         self.n_points = n_points
         self.max_epochs = max_epochs
@@ -199,9 +212,10 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
             else:
                 self._start(clouds)
             clouds, codes, stopper = self._hold_back(clouds, codes)
-            stored = store_clouds(self._normalized(clouds), self.n_points)
+            stored = store_clouds(self._normalized(clouds), self.recipe_.n_points)
             targets = self._make_targets(codes)
-            self._train(stored, targets, n_epochs=self.max_epochs, X=X, y=y, stopper=stopper)
+            n_epochs = self.recipe_.max_epochs
+            self._train(stored, targets, n_epochs=n_epochs, X=X, y=y, stopper=stopper)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None):
@@ -228,7 +242,7 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
                 self._go_on()
             else:
                 self._start(clouds)
-            stored = store_clouds(self._normalized(clouds), self.n_points)
+            stored = store_clouds(self._normalized(clouds), self.recipe_.n_points)
             self._train(stored, self._make_targets(codes), n_epochs=1, X=X, y=y)
         return self
 
@@ -286,9 +300,10 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         check_is_fitted(self, "module_")
         check_int("n_votes", self.n_votes)
         clouds = self._normalized(self._validate_clouds(X, reset=False))
-        stored = [store_clouds(cloud[None], self.n_points) for cloud in clouds]
+        n_points = self._setting("n_points")
+        stored = [store_clouds(cloud[None], n_points) for cloud in clouds]
         votes = (
-            self._infer(another_look(stored, self.n_points, self.seed_, vote), self.module_)
+            self._infer(another_look(stored, n_points, self.seed_, vote), self.module_)
             for vote in range(self.n_votes)
         )
         total = next(votes)

@@ -182,7 +182,7 @@ def compare_interaction_losses(
         runs = ComparisonStore(store, data=(X, y, X_test, y_test))
     else:
         runs = None
-    epochs = dict.fromkeys(settings, template.max_epochs)
+    epochs = dict.fromkeys(settings, template._setting("max_epochs"))
     if budget == "time":
         epochs = _epochs_in_equal_time(template, settings, X, y, seconds, runs)
 
@@ -279,7 +279,7 @@ def _epochs_in_equal_time(
                 runs.write_cost(arm, made_from, cost)
         costs[arm] = cost
     if seconds is None:
-        seconds = max(costs.values()) * template.max_epochs
+        seconds = max(costs.values()) * template._setting("max_epochs")
     return {arm: max(1, round(seconds / cost)) for arm, cost in costs.items()}
 
 
@@ -292,7 +292,8 @@ def _score(
     y_test: Any,
     measure: Measure | None,
 ) -> dict[str, Any]:
-    n_batches = len(list(index_batches(n_clouds, classifier.batch_size, torch.Generator())))
+    batch_size = classifier.recipe_.batch_size
+    n_batches = len(list(index_batches(n_clouds, batch_size, torch.Generator())))
     row: dict[str, Any] = {
         "arm": arm,
         "seed": seed,

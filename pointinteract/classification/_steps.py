@@ -21,6 +21,8 @@ from pointinteract.classification._labels import (
     hold_back,
     weigh_classes,
 )
+from pointinteract.classification._recipe import SHARED_SETTINGS, Recipe
+from pointinteract.classification._recipes import effective_recipe
 from pointinteract.classification._votes import pick_clouds
 from pointinteract.exceptions import CloudError
 from pointinteract.losses import smoothed_cross_entropy
@@ -28,6 +30,7 @@ from pointinteract.losses.interaction import find_interaction_loss
 from pointinteract.ops import thin_clouds
 from pointinteract.training.early_stopping import AccuracyStopper
 from pointinteract.training.estimator import TrainedEstimator
+from pointinteract.training.loop import TrainingRun
 from pointinteract.utils._params import check_int, check_option, check_real
 from pointinteract.utils._random import make_generator
 
@@ -35,6 +38,11 @@ __all__ = ["ClassifierSteps"]
 
 # Clouds on which an interaction loss is watched, and their stream of random numbers.
 _N_WATCHED, _WATCHED = 20, 102
+# What the run of a training takes from a recipe, besides what every estimator has.
+_RUN_SETTINGS = (
+    "head_factor", "max_norm", "optimizer", "momentum", "epsilon", "decay_on", "rate_factors",
+    "min_learning_rate", "step_factor", "step_every", "step_unit", "patience",
+)  # fmt: skip
 
 
 class ClassifierSteps(TrainedEstimator):
@@ -46,6 +54,7 @@ class ClassifierSteps(TrainedEstimator):
     # Parameters of the classifier.
     model: Any
     pretrained: Any
+    recipe: Any
     protocol: str
     head_factor: float
     max_norm: float | None
@@ -56,6 +65,7 @@ class ClassifierSteps(TrainedEstimator):
     validation_fraction: float
     # Fitted.
     classes_: np.ndarray
+    recipe_: Recipe
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -75,6 +85,22 @@ class ClassifierSteps(TrainedEstimator):
                    open_minimum=True, open_maximum=True)
         check_real("tol", self.tol)
         find_interaction_loss(self.interaction_loss)
+        self._recipe().check()
+
+    def _recipe(self) -> Recipe:
+        """What the present parameters, and the recipe among them, come to."""
+        return effective_recipe(self, DEFAULT_MODEL)
+
+    def _setting(self, name: str) -> Any:
+        return getattr(self._recipe() if name in SHARED_SETTINGS else self, name)
+
+    def _go_on(self) -> None:
+        self.recipe_ = self._recipe()  # a part of it, as of the loss, is none of the run's
+        super()._go_on()
+
+    def _make_run(self, seed: int) -> TrainingRun:
+        self.recipe_ = self._recipe()
+        return super()._make_run(seed)
 
     def _check_labelled(
         self, X: Any, y: Any, *, reset: bool, classes: Any = None
@@ -121,7 +147,8 @@ class ClassifierSteps(TrainedEstimator):
         return int(getattr(self.module_, "num_features", 0))
 
     def _run_options(self) -> dict[str, Any]:
-        return {"head_factor": self.head_factor, "max_norm": self.max_norm}
+        recipe = self._recipe()
+        return {name: getattr(recipe, name) for name in _RUN_SETTINGS}
 
     def _hold_back(
         self, clouds: Clouds, codes: np.ndarray
@@ -148,9 +175,10 @@ class ClassifierSteps(TrainedEstimator):
                 f"model must answer logits of shape ({len(points)}, {len(self.classes_)}), got "
                 f"{tuple(logits.shape)}."
             )
-        loss = smoothed_cross_entropy(
-            logits, target, smoothing=self.label_smoothing, weight=weight
-        )
+        smoothing = self.recipe_.label_smoothing
+        if self.recipe_.smoothing_over == "all":  # the true class gets its e / C back
+            smoothing *= 1 - 1 / len(self.classes_)
+        loss = smoothed_cross_entropy(logits, target, smoothing=smoothing, weight=weight)
         parts = {"accuracy": (logits.argmax(1) == target).float().mean()}
         if self.interaction_loss is not None:
             parts["cross_entropy"] = loss.detach()
@@ -167,7 +195,7 @@ class ClassifierSteps(TrainedEstimator):
     ) -> tuple[Tensor | float, dict[str, Tensor]]:
         """What the interaction loss adds to that of a batch, and what it logs."""
         setting = find_interaction_loss(self.interaction_loss)
-        if setting is None or self._run.time < setting.warmup_epochs(self.max_epochs):
+        if setting is None or self._run.time < setting.warmup_epochs(self.recipe_.max_epochs):
             return 0.0, {}
         try:
             return setting(self.module_, points, target, logits, generator)
@@ -186,8 +214,8 @@ class ClassifierSteps(TrainedEstimator):
         generator = make_generator(self.seed_, _WATCHED)
         chosen = torch.randperm(len(stored), generator=generator)[:_N_WATCHED]
         points = stored[chosen]
-        if self.n_points is not None:
-            points = thin_clouds(points, min(self.n_points, points.shape[1]))
+        if self.recipe_.n_points is not None:
+            points = thin_clouds(points, min(self.recipe_.n_points, points.shape[1]))
         codes, _ = targets
         return setting.monitor(
             self.module_, points.to(self.device_), codes[chosen].to(self.device_)

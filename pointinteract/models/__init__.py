@@ -19,23 +19,47 @@ Frozen encoders of pictures, texts and clouds, from which pre-training learns, a
 """
 
 from pointinteract.models._official import list_official, load_official, to_official
+from pointinteract.models._picture_transformers import TransformersPictures
 from pointinteract.models._registry import create_model, list_models, register_model
+from pointinteract.models.curvenet import CurveNet
 from pointinteract.models.dgcnn import DGCNN
+from pointinteract.models.gdanet import GDANet
+from pointinteract.models.p2p import P2P
+from pointinteract.models.mvtn import MVTN
+from pointinteract.models.pcn import PCN
+from pointinteract.models.pct import PCT
+from pointinteract.models.point_transformer import PointTransformer
+from pointinteract.models.pointcnn import PointCNN
+from pointinteract.models.pointmlp import PointMLP
 from pointinteract.models.pointnet import PointNet, PointNetBasic
 from pointinteract.models.pointnet2 import PointNet2
+from pointinteract.models.pointnext import PointNeXt
 from pointinteract.models.recon import ReCon
 from pointinteract.models.recon_pretraining import ReConPretraining
+from pointinteract.models.simpleview import SimpleView
 from pointinteract.models.teachers import DepthDescriptorTeacher, TextEncoder, resolve_teacher
 
 __all__ = [
+    "CurveNet",
     "DGCNN",
     "DepthDescriptorTeacher",
+    "GDANet",
+    "P2P",
+    "MVTN",
+    "PCN",
+    "PointMLP",
+    "PCT",
+    "PointCNN",
     "PointNet",
     "PointNet2",
     "PointNetBasic",
+    "PointTransformer",
+    "PointNeXt",
     "ReCon",
     "ReConPretraining",
+    "SimpleView",
     "TextEncoder",
+    "TransformersPictures",
     "create_model",
     "list_models",
     "list_official",

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from pointinteract.nn.mlp import LinearNorm, fold_norm, rectify_
 from pointinteract.nn.pooling import LinearNormMax, chunk_size
 from pointinteract.nn.structure import Ball
+from pointinteract.ops import _search
 from pointinteract.ops.grouping import gather
-from pointinteract.ops.neighbors import ball_query, square_distance
+from pointinteract.ops.neighbors import ball_members, ball_query, square_distance
 
 __all__ = ["BallPool", "SetAbstraction", "ball_pairs", "every_row", "max_by_row", "row_layers"]
 
@@ -95,8 +96,12 @@ class BallPool(nn.Module):
     def _forward_different(self, xyz: Tensor, features: Tensor, centers: Tensor) -> Tensor:
         n_clouds, n_groups, _ = centers.shape
         n_points = xyz.shape[1]
-        inside = square_distance(centers.detach(), xyz.detach()) < self.radius**2
-        rows, columns = ball_pairs(inside.view(-1, n_points), self.n_neighbors)
+        if _search.can_search(centers, xyz):
+            index, counts = ball_members(centers, xyz, self.radius, self.n_neighbors)
+            rows, columns = different_pairs(index, counts)
+        else:
+            inside = square_distance(centers.detach(), xyz.detach()) < self.radius**2
+            rows, columns = ball_pairs(inside.view(-1, n_points), self.n_neighbors)
         points = columns + rows.div(n_groups, rounding_mode="floor") * n_points
         offsets = xyz.reshape(-1, 3)[points] - centers.reshape(-1, 3)[rows]
         projected = self.project(features).reshape(n_clouds * n_points, -1)
@@ -112,7 +117,7 @@ class BallPool(nn.Module):
         rows = F.linear(offsets, to_place, first.linear.bias)  # (B, G, K, V)
         if self.n_in:
             rows = rows + gather(F.linear(features, to_features), index)
-        rows = first.activate(first.norm(rows))
+        rows = first.norm.rectified(rows, first.negative_slope)
         for layer in self.layers[1:-1]:
             rows = layer(rows)
         if last is first:
@@ -198,6 +203,19 @@ def ball_pairs(inside: Tensor, k: int) -> tuple[Tensor, Tensor]:
         counted = torch.arange(len(rows), device=rows.device) - first[rows] < k
         rows, columns = rows[counted], columns[counted]
     return rows, columns
+
+
+def different_pairs(index: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """List the members of balls (B, G, K) without those that fill up, `counts` (B, G) of them.
+
+    Returns
+    -------
+    rows, columns : int64 Tensor of shape (P,)
+        As `ball_pairs` does.
+    """
+    counted = torch.arange(index.shape[2], device=index.device) < counts.unsqueeze(-1)
+    rows = torch.arange(counts.numel(), device=index.device).repeat_interleave(counts.view(-1))
+    return rows, index[counted]
 
 
 def max_by_row(values: Tensor, rows: Tensor, n_rows: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from pointinteract.nn._fast_edges import EdgeNormMax, NeighborMax, can_pool, pool_edges
 from pointinteract.nn.mlp import BatchNorm, rectify_
 from pointinteract.nn.pooling import chunk_size, extremum_sign, first_maximum
 from pointinteract.ops.grouping import gather
@@ -41,21 +42,34 @@ class EdgeConv(nn.Module):
     def forward(self, features: Tensor, neighbors: Tensor) -> Tensor:
         """Map (B, N, n_in), with neighbor indices (B, N, k), to (B, N, n_out)."""
         norm = self.norm
-        if norm.training:
-            a, b = self._project(features, self.linear.weight)
-            sign = extremum_sign(norm)
-            highest, mean, var = _EdgeMax.apply(a, b, neighbors, sign)
-            out = norm.normalize(highest, mean, var, neighbors.numel())
-        else:
-            scale, shift = norm.scale_and_shift()
-            a, b = self._project(features, self.linear.weight * scale.unsqueeze(1))
-            out = neighbor_max(a, neighbors) + (b + shift)
+        if not norm.training:
+            return self._forward_stored(features, neighbors)
+        n_edges = neighbors.numel()
+        both = self._project(features, self.linear.weight)  # (B, N, 2 n_out)
+        if n_edges > 1 and can_pool(both, neighbors):
+            out, mean, var = EdgeNormMax.apply(
+                both, neighbors, norm.weight, norm.bias, norm.eps, self.negative_slope
+            )
+            norm.remember(mean, var, n_edges)
+            return out
+        a, b = both.chunk(2, dim=-1)
+        highest, mean, var = _EdgeMax.apply(a, b, neighbors, extremum_sign(norm))
+        out = norm.normalize(highest, mean, var, n_edges)
         return rectify_(out, self.negative_slope)
 
-    def _project(self, features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what each point says as a neighbor, and what it says as the center."""
+    def _forward_stored(self, features: Tensor, neighbors: Tensor) -> Tensor:
+        """Do the same with stored statistics, which are folded into the linear map."""
+        scale, shift = self.norm.scale_and_shift()
+        both = self._project(features, self.linear.weight * scale.unsqueeze(1))
+        if not (torch.is_grad_enabled() and both.requires_grad) and can_pool(both, neighbors):
+            return pool_edges(both, neighbors, shift, self.negative_slope)
+        a, b = both.chunk(2, dim=-1)
+        return rectify_(neighbor_max(a, neighbors) + (b + shift), self.negative_slope)
+
+    def _project(self, features: Tensor, weight: Tensor) -> Tensor:
+        """Return what each point says as a neighbor, and beside it what it says as the center."""
         to_neighbor, to_self = weight.split(self.n_in, dim=1)
-        return F.linear(features, to_neighbor), F.linear(features, to_self - to_neighbor)
+        return F.linear(features, torch.cat([to_neighbor, to_self - to_neighbor]))
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
@@ -65,6 +79,8 @@ def neighbor_max(values: Tensor, neighbors: Tensor) -> Tensor:
     """Maximum over the neighbors of each point: (B, N, C), (B, N, k) to (B, N, C)."""
     if torch.compiler.is_compiling() or neighbors.numel() == 0:
         return gather(values, neighbors).amax(2)
+    if can_pool(values, neighbors):
+        return NeighborMax.apply(values, neighbors)
     if values.requires_grad and torch.is_grad_enabled():
         return _NeighborMax.apply(values, neighbors)
     return torch.cat([part.amax(1) for part, _ in _gathered(values, neighbors)]).view_as(values)
@@ -164,9 +180,7 @@ class _EdgeMax(torch.autograd.Function):
         between, mean = torch.var_mean(of_points.view(-1, n_channels), 0, unbiased=False)
         var = within.view(-1, n_channels).mean(0).clamp_min_(0.0) + between
         extremum = torch.cat(highest).view(a.shape) * sign.to(exact) + offset
-        ctx.save_for_backward(
-            a, b, neighbors, torch.cat(slots).view(a.shape), of_points, mean
-        )
+        ctx.save_for_backward(a, b, neighbors, torch.cat(slots).view(a.shape), of_points, mean)
         return extremum.to(a.dtype), mean, var
 
     @staticmethod

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointinteract.nn._fast_norm import NormRectify, can_normalize
+
 
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalization over every axis but the last, for (..., C).
@@ -32,6 +34,15 @@ class BatchNorm(nn.BatchNorm1d):
         else:
             out = super().forward(rows)
         return out.view(input.shape)
+
+    def rectified(self, rows: Tensor, negative_slope: float | None) -> Tensor:
+        """Normalize and rectify (..., C) with the statistics of the batch."""
+        if not can_normalize(rows, self.weight):
+            return rectify_(self(rows), negative_slope)
+        slope = 1.0 if negative_slope is None else negative_slope
+        out, mean, var = NormRectify.apply(rows, self.weight, self.bias, self.eps, slope)
+        self.remember(mean, var, rows.shape[:-1].numel())
+        return out
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return the stored normalization as y = scale * x + shift, each of shape (C,)."""
@@ -100,7 +111,11 @@ class LinearNorm(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map (..., n_in) to (..., n_out)."""
-        return self.activate(self.normalized(rows))
+        norm = self.norm
+        if norm.training:
+            rows = F.dropout(self.linear(rows), self.dropout, self.training)
+            return norm.rectified(rows, self.negative_slope)
+        return self.activate(F.linear(rows, *fold_norm(self.linear, norm)))
 
     def normalized(self, rows: Tensor) -> Tensor:
         """Map (..., n_in) to (..., n_out), stopping before the rectifier."""

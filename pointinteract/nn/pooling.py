@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pointinteract.nn import _fast_pooling
 from pointinteract.nn.mlp import BatchNorm, LinearNorm, fold_norm
 
 # Numbers worked on at a time: what a processor keeps near, what a GPU needs to be busy.
@@ -164,6 +165,13 @@ class _LinearMax(torch.autograd.Function):
         highest, places, means, spreads = [], [], [], []
         for part in rows.split(chunk):
             z = F.linear(part, directed)  # (b, N, C)
+            if _fast_pooling.can_pool(z):
+                found = _fast_pooling.column_maxima(
+                    z, with_mean=with_statistics, with_variance=with_statistics
+                )
+                for kept, each in zip((highest, places, means, spreads), found, strict=True):
+                    kept.append(each)
+                continue
             maximum, place = first_maximum(z)
             highest.append(maximum)
             places.append(place)
@@ -195,6 +203,7 @@ class _LinearMax(torch.autograd.Function):
         n_rows = flat.shape[0]
         start = torch.arange(0, n_rows, n_points, device=rows.device).unsqueeze(1)
         won = (place + start).view(-1)  # (B C,) rows that won
+        fast = _fast_pooling.can_pool(rows, weight, grad_max)
 
         grad_rows = grad_weight = None
         if ctx.needs_input_grad[0]:
@@ -204,11 +213,18 @@ class _LinearMax(torch.autograd.Function):
                 grad_rows = torch.addmm(offset, flat, inner)
             else:
                 grad_rows = torch.zeros_like(flat)
-            grad_rows.index_add_(0, won, (grad_max.unsqueeze(2) * weight).view(-1, n_in))
+            if fast:
+                target = grad_rows.view(rows.shape)
+                _fast_pooling.winners_to_rows(grad_max, place, weight, target)
+            else:
+                grad_rows.index_add_(0, won, (grad_max.unsqueeze(2) * weight).view(-1, n_in))
             grad_rows = grad_rows.view_as(rows).to(types[0])
         if ctx.needs_input_grad[1]:
-            winners = flat.index_select(0, won).view(n_clouds, -1, n_in)  # (B, C, D)
-            grad_weight = (grad_max.unsqueeze(2) * winners).sum(0)
+            if fast:
+                grad_weight = _fast_pooling.winners_to_weight(grad_max, place, rows)
+            else:
+                winners = flat.index_select(0, won).view(n_clouds, -1, n_in)  # (B, C, D)
+                grad_weight = (grad_max.unsqueeze(2) * winners).sum(0)
             if ctx.with_statistics:
                 center = flat.mean(0)
                 centered = flat - center
@@ -224,10 +240,16 @@ class _MaxAndMean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rows):
+        ctx.shape = rows.shape
+        if _fast_pooling.can_pool(rows):
+            highest, place, mean, _ = _fast_pooling.column_maxima(
+                rows, with_mean=True, with_variance=False
+            )
+            ctx.save_for_backward(place)
+            return torch.cat([highest, mean], dim=1)
         chunk = chunk_size(rows, rows.shape[1] * rows.shape[2])
         found = [first_maximum(part) for part in rows.split(chunk)]
         ctx.save_for_backward(torch.cat([place for _, place in found]))
-        ctx.shape = rows.shape
         return torch.cat([torch.cat([maximum for maximum, _ in found]), rows.mean(1)], dim=1)
 
     @staticmethod

@@ -43,7 +43,10 @@ class FeedForward(nn.Sequential):
 
 
 class PreNormBlock(nn.Module):
-    """The usual block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """The usual block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    `forward` takes the bias of :class:`pointinteract.nn.attention.SelfAttention`.
+    """
 
     def __init__(self, width: int, n_heads: int, *, drop_path: float = 0.0):
         super().__init__()
@@ -53,8 +56,8 @@ class PreNormBlock(nn.Module):
         self.mlp = FeedForward(width)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.drop_path(self.attention(self.norm1(tokens)))
+    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        tokens = tokens + self.drop_path(self.attention(self.norm1(tokens), bias))
         return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pointinteract.ops import _search
 from pointinteract.ops._checks import check_points, check_same_batch
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.neighbors import square_distance
@@ -35,14 +36,10 @@ def nearest_neighbor(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     check_points("a", a)
     check_points("b", b)
     check_same_batch("a", a, "b", b)
-    chunk = max(1, _MAX_ELEMENTS // (a.shape[1] * b.shape[1]))
-    with torch.no_grad():
-        index = torch.cat(
-            [
-                square_distance(part_a, part_b).argmin(dim=-1)
-                for part_a, part_b in zip(a.split(chunk), b.split(chunk), strict=True)
-            ]
-        )
+    if _search.can_search(a, b):
+        index = _search.nearest_one(a.detach(), b.detach())
+    else:
+        index = _nearest_index(a.detach(), b.detach())
     return (a - gather(b, index)).square().sum(-1), index
 
 
@@ -93,3 +90,13 @@ def _directed(a: Tensor, b: Tensor, norm: int) -> Tensor:
         # The square root has no slope at zero: a hair above keeps the gradient finite there.
         distance = distance.clamp_min(1e-24).sqrt()
     return distance.mean(dim=1)
+
+
+def _nearest_index(a: Tensor, b: Tensor) -> Tensor:
+    chunk = max(1, _MAX_ELEMENTS // (a.shape[1] * b.shape[1]))
+    return torch.cat(
+        [
+            square_distance(part_a, part_b).argmin(dim=-1)
+            for part_a, part_b in zip(a.split(chunk), b.split(chunk), strict=True)
+        ]
+    )

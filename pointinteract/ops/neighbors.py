@@ -6,6 +6,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from pointinteract.ops import _search
 from pointinteract.ops._checks import check_count, check_points, check_same_batch
 
 __all__ = ["ball_query", "knn", "knn_of_repeated", "square_distance"]
@@ -14,8 +15,6 @@ __all__ = ["ball_query", "knn", "knn_of_repeated", "square_distance"]
 # on a CPU so few that they stay near.
 _MAX_ELEMENTS = 1 << 24
 _MAX_ELEMENTS_CPU = 1 << 18
-# Up to this many channels, coordinate differences are cheaper than a matrix product.
-_FEW_CHANNELS = 4
 
 
 def square_distance(query: Tensor, points: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def square_distance(query: Tensor, points: Tensor) -> Tensor:
     check_points("query", query)
     check_points("points", points)
     check_same_batch("query", query, "points", points)
-    if query.shape[-1] <= _FEW_CHANNELS:
+    if query.shape[-1] <= _search.FEW_CHANNELS:
         axes = zip(query.unbind(-1), points.unbind(-1), strict=True)
         steps = (a.unsqueeze(2) - b.unsqueeze(1) for a, b in axes)  # of (B, M, N)
         distance = next(steps).square()
@@ -91,12 +90,23 @@ def knn(
     check_same_batch("query", query, "points", points)
     check_count("k", k, points.shape[1])
     query, points = query.detach(), points.detach()
-    found = [_nearest(square_distance(a, b), k) for a, b, _ in _blocks(query, points)]
+    if _search.can_search(query, points):
+        index = _search.nearest_few(query, points, k)
+        return (index, _distance_to(query, points, index)) if return_distances else index
+    if _search.can_refine(query, points, k):
+        index = _search.nearest_many(query, points, k)
+        return (index, _distance_to(query, points, index)) if return_distances else index
+    distances, indices = [], []
+    for queries, candidates, _ in _blocks(query, points):
+        distance = square_distance(queries, candidates)
+        index = _nearest(distance, k)
+        indices.append(index.view(-1, k))
+        if return_distances:
+            distances.append(distance.gather(-1, index).view(-1, k))
     shape = (*query.shape[:2], k)
-    index = torch.cat([pair[0].view(-1, k) for pair in found]).view(shape)
+    index = torch.cat(indices).view(shape)
     if return_distances:
-        distance = torch.cat([pair[1].view(-1, k) for pair in found]).view(shape)
-        return index, distance.to(query.dtype)
+        return index, torch.cat(distances).view(shape).to(query.dtype)
     return index
 
 
@@ -146,7 +156,7 @@ def knn_of_repeated(points: Tensor, counts: Tensor, k: int) -> Tensor:
         absent = counts[clouds] == 0
         if bool(absent.any()):
             distance.masked_fill_(absent.unsqueeze(1), torch.inf)
-        index, _ = _nearest(distance, n_found)  # (b, m, n_found)
+        index = _nearest(distance, n_found)  # (b, m, n_found)
         found.append(_fill_by_count(index, counts[clouds], k).view(-1, n_found))
     return torch.cat(found).view(*counts.shape, n_found)
 
@@ -177,17 +187,26 @@ def ball_query(query: Tensor, points: Tensor, radius: float, k: int) -> Tensor:
         raise ValueError(f"k must be at least 1, got {k}.")
     if not radius > 0:
         raise ValueError(f"radius must be positive, got {radius}.")
-    inside = square_distance(query.detach(), points.detach()) < radius * radius  # (B, M, N)
+    return ball_members(query, points, radius, k)[0]
+
+
+def ball_members(query: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tensor, Tensor]:
+    """Return what :func:`ball_query` does, and how many places are not filled up, (B, M)."""
+    query, points = query.detach(), points.detach()
+    if _search.can_search(query, points):
+        return _search.first_within(query, points, radius, k)
+    inside = square_distance(query, points) < radius * radius  # (B, M, N)
     n_points = points.shape[1]
     order = torch.arange(n_points, device=points.device).expand_as(inside)
     order = order.masked_fill(~inside, n_points)
     index = order.topk(min(k, n_points), dim=-1, largest=False, sorted=True).values
+    count = (index < n_points).sum(-1)
     first = index[..., :1]
     first = torch.where(first == n_points, 0, first)
     index = torch.where(index == n_points, first, index)
     if k > n_points:
         index = torch.cat([index, first.expand(*first.shape[:-1], k - n_points)], dim=-1)
-    return index
+    return index, count
 
 
 def _blocks(query: Tensor, points: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
@@ -205,17 +224,24 @@ def _blocks(query: Tensor, points: Tensor) -> Iterator[tuple[Tensor, Tensor, sli
             yield rows, points[clouds], clouds
 
 
-def _nearest(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Indices and values of the k smallest of the last axis, ties to the smallest index."""
+def _distance_to(query: Tensor, points: Tensor, index: Tensor) -> Tensor:
+    """Squared distances (B, M, k) of queries (B, M, C) to the points that `index` names."""
+    clouds = torch.arange(len(points), device=points.device).view(-1, 1, 1)
+    near = points[clouds, index].flatten(0, 1)  # (B M, k, C)
+    return square_distance(query.reshape(-1, 1, query.shape[-1]), near).view(index.shape)
+
+
+def _nearest(distance: Tensor, k: int) -> Tensor:
+    """Indices of the k smallest of the last axis, in order, ties to the smallest index."""
+    if _search.can_select(distance, k):
+        return _search.select_nearest(distance, k)
     if distance.dtype != torch.float32:
-        values, index = distance.sort(dim=-1, stable=True)
-        return index[..., :k], values[..., :k]
+        return distance.sort(dim=-1, stable=True).indices[..., :k]
     # The bits of a float that is not negative order like the float. With the index below them
     # no two keys are equal, so the choice is unique; selecting whole numbers is also faster.
     place = torch.arange(distance.shape[-1], device=distance.device)
     key = distance.view(torch.int32).long().bitwise_left_shift_(32).bitwise_or_(place)
-    index = key.topk(k, dim=-1, largest=False, sorted=True).values.bitwise_and_(0xFFFFFFFF)
-    return index, distance.gather(-1, index)
+    return key.topk(k, dim=-1, largest=False, sorted=True).values.bitwise_and_(0xFFFFFFFF)
 
 
 def _fill_by_count(index: Tensor, counts: Tensor, k: int) -> Tensor:

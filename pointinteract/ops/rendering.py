@@ -1,96 +1,62 @@
-"""Depth pictures of point clouds: rotate, project, keep the nearest point of each pixel.
+"""Pictures of point clouds: cameras, projection, and splats onto pixels.
 
-Plain tensor operations throughout. The nearest point wins by a maximum, which does not
-depend on the order of the points, so that pictures are equal to the last bit whatever the
-order and the device's scheduling.
+A picture is made in three steps. A camera (`view_rotations`, `look_at`, `euler_rotations`)
+turns the cloud, `project_points` says where its points appear and how far away they are, and
+a splat makes pixels of them:
+
+=================  =============================  ==========================  ================
+splat              pixel                          footprint of a point        gradients reach
+=================  =============================  ==========================  ================
+`splat_maximum`    largest value, as a z-buffer   square of pixels            values
+`splat_harmonic`   harmonic mean of the depths    one pixel                   depths
+`splat_nearest`    k nearest, weighted by place   disc on the plane           features, places
+`splat_sum`        sum of feature vectors         square of pixels            features
+=================  =============================  ==========================  ================
+
+Plain tensor operations on whole batches throughout. The pixel of a point is a whole number
+(`pixel_cells`) and has no gradient; what stands in it has. On one device the same input gives
+the same numbers, and the order of the points does not matter, up to the rounding of sums.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pointinteract.utils._params import check_int, check_option, check_real
+from pointinteract.ops._cameras import (
+    euler_rotations,
+    look_at,
+    project_points,
+    spherical_views,
+    view_rotations,
+)
+from pointinteract.ops._splatting import (
+    draw_maximum,
+    pixel_cells,
+    splat_harmonic,
+    splat_maximum,
+    splat_nearest,
+    splat_sum,
+)
+from pointinteract.utils._params import check_int, check_real
 
-__all__ = ["render_depth", "view_rotations"]
+__all__ = [
+    "euler_rotations",
+    "look_at",
+    "pixel_cells",
+    "project_points",
+    "render_depth",
+    "spherical_views",
+    "splat_harmonic",
+    "splat_maximum",
+    "splat_nearest",
+    "splat_sum",
+    "view_rotations",
+]
 
 # The far end of the picture's depth range is drawn this bright, so that no point of the cloud
 # can be mistaken for background, which is 0.
 FAR_BRIGHTNESS = 0.2
-
-
-def view_rotations(
-    n_views: int = 6,
-    *,
-    elevation: float = 20.0,
-    azimuth_start: float = 0.0,
-    poles: bool = False,
-    up: str = "z",
-    azimuths: Sequence[float] | None = None,
-    elevations: Sequence[float] | None = None,
-) -> Tensor:
-    """Make the rotations that turn clouds towards cameras standing around them.
-
-    Parameters
-    ----------
-    n_views : int, default=6
-        Number of cameras, evenly spaced around the vertical axis. With `poles`, the last two
-        of them look straight down and straight up instead.
-    elevation : float, default=20.0
-        Degrees the ring of cameras stands above the horizon.
-    azimuth_start : float, default=0.0
-        Degrees of the first camera around the vertical axis; 0 is the first horizontal axis.
-    poles : bool, default=False
-        Whether two of the `n_views` cameras stand above and below.
-    up : {"z", "y"}, default="z"
-        The vertical axis of the clouds.
-    azimuths, elevations : sequence of float, default=None
-        Degrees of every camera, instead of the ring that the other parameters describe;
-        `n_views` is then ignored. `elevations` may be left out (`elevation` for all).
-
-    Returns
-    -------
-    rotations : Tensor (V, 3, 3)
-        Float32. The rows of each are the camera's right, its up and the direction from the
-        cloud to the camera, so that ``points @ rotation.T`` has x to the right, y up and z
-        towards the viewer.
-
-    Examples
-    --------
-    >>> from pointinteract.ops.rendering import view_rotations
-    >>> view_rotations(8, poles=True).shape
-    torch.Size([8, 3, 3])
-    """
-    check_option("up", up, ("z", "y"))
-    if azimuths is None:
-        n_views = check_int("n_views", n_views, minimum=3 if poles else 1)
-        if elevations is not None:
-            raise ValueError("elevations were given without azimuths; give both, or neither.")
-        n_ring = n_views - 2 * poles
-        azimuths = [azimuth_start + 360.0 * i / n_ring for i in range(n_ring)]
-        elevations = [elevation] * n_ring
-        if poles:
-            azimuths += [azimuth_start, azimuth_start]
-            elevations += [90.0, -90.0]
-    elif elevations is None:
-        elevations = [elevation] * len(azimuths)
-    if len(azimuths) != len(elevations) or len(azimuths) == 0:
-        raise ValueError(
-            "azimuths and elevations must be of one length, at least 1; "
-            f"got {len(azimuths)} and {len(elevations)}."
-        )
-    a = torch.deg2rad(torch.tensor(list(azimuths), dtype=torch.float64))
-    e = torch.deg2rad(torch.tensor(list(elevations), dtype=torch.float64))
-    zero = torch.zeros_like(a)
-    toward = torch.stack([a.cos() * e.cos(), a.sin() * e.cos(), e.sin()], dim=-1)
-    right = torch.stack([-a.sin(), a.cos(), zero], dim=-1)
-    rotations = torch.stack([right, torch.linalg.cross(toward, right), toward], dim=1)
-    if up == "y":
-        # (x, y, z) of a y-up cloud is (z, x, y) of a z-up one: a rotation, not a mirror.
-        rotations = rotations[:, :, [1, 2, 0]]
-    return rotations.float()
 
 
 def render_depth(
@@ -177,27 +143,7 @@ def render_depth(
         x, y = x * zoom, y * zoom
     inside = (x.abs() <= 1) & (y.abs() <= 1) & (z.abs() <= 1)
     brightness = FAR_BRIGHTNESS + (1 - FAR_BRIGHTNESS) * 0.5 * (z + 1)
-    brightness = torch.where(inside, brightness, torch.zeros_like(brightness))
+    # As `pixel_cells` has it, except that the lower and right edge belong to the last pixel.
     column = torch.where(inside, (x + 1) * (0.5 * size), 0).long().clamp_(0, size - 1)
     row = torch.where(inside, (1 - y) * (0.5 * size), 0).long().clamp_(0, size - 1)
-    pixel = row * size + column  # (B, V, N)
-
-    pictures = brightness.new_zeros(n_clouds, n_views, size * size)
-    pictures = pictures.scatter_reduce(2, pixel, brightness, "amax", include_self=True)
-    pictures = pictures.view(n_clouds, n_views, size, size)
-    # A square maximum is a maximum along columns, then along rows.
-    return _widen(_widen(pictures, radius, dim=2), radius, dim=3)
-
-
-def _widen(pictures: Tensor, radius: int, *, dim: int) -> Tensor:
-    """Take the maximum over ``2 * radius + 1`` neighbors along one axis.
-
-    Shifted maxima, because torch's max pooling is several times slower on CPU.
-    """
-    size = pictures.shape[dim]
-    padding = [0, 0, radius, radius] if dim == 2 else [radius, radius]
-    padded = F.pad(pictures, padding)
-    widened = padded.narrow(dim, 0, size)
-    for shift in range(1, 2 * radius + 1):
-        widened = torch.maximum(widened, padded.narrow(dim, shift, size))
-    return widened
+    return draw_maximum(brightness, row * size + column, inside, (size, size), radius)

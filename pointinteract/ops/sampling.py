@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pointinteract.ops import _fast, _search
 from pointinteract.ops._checks import check_count, check_points
 
 __all__ = ["farthest_point_sample", "random_sample", "thin_clouds"]
@@ -55,6 +56,8 @@ def farthest_point_sample(
         # A negative running minimum never wins the maximum and is never lowered to a winner.
         near = coordinates.square().sum(0) <= NEAR_ORIGIN_SQUARED_NORM
         distance.masked_fill_(near, -1.0)
+    if n_clouds and _fast.is_fast(points):
+        return _search.farthest_points(points.detach(), current, n_samples, distance)
     picked = torch.empty(n_clouds, n_samples, dtype=torch.int64, device=points.device)
     rows = torch.arange(n_clouds, device=points.device)
     step = torch.empty_like(distance)

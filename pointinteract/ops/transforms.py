@@ -11,12 +11,16 @@ __all__ = [
     "drop_points",
     "jitter",
     "normalize_unit_sphere",
+    "random_cosine_scale",
+    "random_gaussian_scale",
     "random_rotate",
     "random_scale",
+    "random_tilt",
     "random_translate",
     "rotate",
     "rotation_matrix",
     "scale",
+    "shuffle_points",
     "translate",
 ]
 
@@ -107,6 +111,61 @@ def random_translate(
     """Shift each cloud by a vector uniform in [-limit, limit)^3."""
     draws = torch.rand(len(points), 3, generator=generator)
     return translate(points, limit * (2 * draws - 1))
+
+
+def random_tilt(
+    points: Tensor, *, generator: torch.Generator, sigma: float = 0.06, clip: float = 0.18
+) -> Tensor:
+    """Turn each cloud a little about x, then y, then z, by Gaussian angles in radians.
+
+    Angles have s.d. `sigma` and are cut off at `clip`, as in the training of PointNet++.
+    """
+    check_points("points", points)
+    angles = (torch.randn(len(points), 3, generator=generator) * sigma).clamp(-clip, clip)
+    matrix = rotation_matrix(angles[:, 0], "x")
+    for i, axis in enumerate("yz", start=1):
+        matrix = matrix @ rotation_matrix(angles[:, i], axis)
+    return rotate(points, matrix)
+
+
+def random_gaussian_scale(
+    points: Tensor, *, generator: torch.Generator, sigma: float = 0.1, clip: float = 3.0
+) -> Tensor:
+    """Scale each axis of each cloud by 1 + `sigma` times a Gaussian number, cut at `clip` s.d."""
+    return scale(points, _gaussian_factors(points, generator, sigma, clip))
+
+
+def random_cosine_scale(
+    points: Tensor, *, generator: torch.Generator, sigma: float = 0.1, clip: float = 3.0
+) -> Tensor:
+    """Do to each cloud what PointCNN's released training does in place of a rotation.
+
+    Its code multiplies the matrix of a rotation about y and the diagonal matrix of
+    :func:`random_gaussian_scale` element by element, so that only the diagonal is left: x and z
+    are scaled by the cosine of an angle uniform in [-pi, pi), which flattens and mirrors clouds
+    but turns none. What was meant is :func:`random_gaussian_scale` and :func:`random_rotate`.
+    """
+    factors = _gaussian_factors(points, generator, sigma, clip)
+    cosine = ((2 * torch.rand(len(points), generator=generator) - 1) * math.pi).cos()
+    return scale(points, factors * torch.stack([cosine, torch.ones_like(cosine), cosine], dim=1))
+
+
+def _gaussian_factors(
+    points: Tensor, generator: torch.Generator, sigma: float, clip: float
+) -> Tensor:
+    check_points("points", points)
+    return 1 + sigma * torch.randn(len(points), 3, generator=generator).clamp(-clip, clip)
+
+
+def shuffle_points(points: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Put the points of each cloud into an order of its own.
+
+    Networks that are indifferent to the order lose nothing; a ball query that takes the first
+    points it meets sees others every time.
+    """
+    check_points("points", points)
+    order = torch.rand(points.shape[:2], generator=generator).argsort(dim=1).to(points.device)
+    return points.gather(1, order[..., None].expand_as(points))
 
 
 def jitter(

@@ -14,6 +14,12 @@ from pointinteract.ops import (
     random_translate,
     thin_clouds,
 )
+from pointinteract.ops.transforms import (
+    random_cosine_scale,
+    random_gaussian_scale,
+    random_tilt,
+    shuffle_points,
+)
 
 __all__ = ["AUGMENTATIONS", "augment", "draw_points", "index_batches", "store_clouds"]
 
@@ -26,6 +32,18 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "scale_translate": lambda points, generator: random_translate(
         random_scale(points, generator=generator), generator=generator
     ),
+    # One factor for all axes and a smaller shift: PointNet++'s training.
+    "scale_translate_mild": lambda points, generator: random_translate(
+        random_scale(points, generator=generator, low=0.8, high=1.25, anisotropic=False),
+        generator=generator,
+        limit=0.1,
+    ),
+    "gaussian_scale": lambda points, generator: random_gaussian_scale(
+        points, generator=generator
+    ),
+    "cosine_scale": lambda points, generator: random_cosine_scale(points, generator=generator),
+    "tilt": lambda points, generator: random_tilt(points, generator=generator),
+    "shuffle": lambda points, generator: shuffle_points(points, generator=generator),
     "jitter": lambda points, generator: jitter(points, generator=generator),
     "drop": lambda points, generator: drop_points(points, generator=generator),
 }

@@ -86,7 +86,7 @@ class TrainedEstimator(
         self.n_points_fit_ = None
         if isinstance(clouds, list):
             largest = max(map(len, clouds))
-            self.n_points_fit_ = min(largest, self.n_points or largest)
+            self.n_points_fit_ = min(largest, self._setting("n_points") or largest)
         weights = self._settle(clouds, sources)
         with forked_seed(self.seed_):
             module = self._build_module()
@@ -108,6 +108,7 @@ class TrainedEstimator(
         if not hasattr(self, "_run") or self._run.options != self._options():
             self._run = self._make_run(self.seed_)
             self._run.epoch = self.n_epochs_
+            self._run.losses = [record["loss"] for record in self._records]
 
     def _make_run(self, seed: int) -> TrainingRun:
         options = self._options()
@@ -116,17 +117,9 @@ class TrainedEstimator(
         return run
 
     def _options(self) -> dict[str, Any]:
-        return {
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "warmup_epochs": self.warmup_epochs,
-            "schedule": self.schedule,
-            "n_points": self.n_points,
-            "augmentation": self.augmentation,
-            **self._run_options(),
-        }
+        names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs",
+                 "schedule", "n_points", "augmentation")
+        return {name: self._setting(name) for name in names} | self._run_options()
 
     @with_callbacks
     def _train(

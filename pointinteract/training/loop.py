@@ -2,17 +2,29 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointinteract.training.data import Augmentation, augment, draw_points, index_batches
-from pointinteract.training.schedules import cosine_schedule, parameter_groups, step_schedule
+from pointinteract.training.schedules import (
+    annealed_schedule,
+    cosine_schedule,
+    parameter_groups,
+    plateau_schedule,
+    staircase_schedule,
+    step_schedule,
+)
 from pointinteract.utils._random import forked_seed, make_generator
 
-__all__ = ["TrainingRun"]
+__all__ = ["DECAYS", "OPTIMIZERS", "SCHEDULES", "STEP_UNITS", "TrainingRun"]
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("cosine", "cosine_epoch", "annealed", "staircase", "plateau", "constant")
+STEP_UNITS = ("epochs", "steps", "clouds")
+DECAYS = ("weights", "weights_and_norms", "all")
 
 # Streams of random numbers within one fit.
 _ORDER, _POINTS, _AUGMENT, _MODULE = range(4)
@@ -32,11 +44,32 @@ class TrainingRun:
     max_epochs : int
         Length of the schedule.
     batch_size : int
-    learning_rate, weight_decay, head_factor : float
+    learning_rate, weight_decay, head_factor, decay_on, rate_factors
         See :func:`parameter_groups`.
+    optimizer : {"adamw", "adam", "sgd"}
+        ``"adam"`` and ``"sgd"`` add the decay to the gradient, ``"adamw"`` does not.
+    momentum : float
+        Of SGD.
+    epsilon : float
+        What Adam adds to the root of the second moment.
     warmup_epochs : float
-    schedule : {"cosine", "cosine_epoch", "constant"}
-        ``"cosine"`` moves at every step, ``"cosine_epoch"`` by the published rule.
+        Of the two cosines.
+    schedule : {"cosine", "cosine_epoch", "annealed", "staircase", "plateau", "constant"}
+        ``"cosine"`` moves at every step (:func:`step_schedule`), ``"cosine_epoch"`` by ReCon's
+        published rule (:func:`cosine_schedule`), ``"annealed"`` with every epoch
+        (:func:`annealed_schedule`), ``"staircase"`` down a step now and then
+        (:func:`staircase_schedule`), ``"plateau"`` when the training loss stops to fall
+        (:func:`plateau_schedule`).
+    min_learning_rate : float
+        Where the schedule ends, or goes no lower (all but ``"cosine_epoch"``).
+    step_factor : float
+        Of a staircase or plateau.
+    step_every : float
+        Length of a stair,
+    step_unit : {"epochs", "steps", "clouds"}
+        counted in these. Clouds are counted with repetition, as they pass.
+    patience : int
+        Epochs of a plateau.
     max_norm : float or None
         Gradients longer than this are cut to it.
     n_points : int or None
@@ -56,6 +89,16 @@ class TrainingRun:
         head_factor: float = 1.0,
         warmup_epochs: float = 0.0,
         schedule: str = "cosine",
+        optimizer: str = "adamw",
+        momentum: float = 0.9,
+        epsilon: float = 1e-8,
+        decay_on: str = "weights",
+        rate_factors: Sequence[tuple[str, float]] = (),
+        min_learning_rate: float = 1e-6,
+        step_factor: float = 0.7,
+        step_every: float = 20.0,
+        step_unit: str = "epochs",
+        patience: int = 10,
         max_norm: float | None = None,
         n_points: int | None = None,
         augmentation: str | tuple[str, ...] | Augmentation | None = None,
@@ -65,15 +108,20 @@ class TrainingRun:
         self.seed, self.max_epochs, self.batch_size = seed, max_epochs, batch_size
         self.warmup_epochs, self.schedule, self.max_norm = warmup_epochs, schedule, max_norm
         self.n_points, self.augmentation = n_points, augmentation
+        self.min_learning_rate, self.step_factor = min_learning_rate, step_factor
+        self.step_every, self.step_unit, self.patience = step_every, step_unit, patience
         groups = parameter_groups(
             module,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             head_factor=head_factor,
+            decay_on=decay_on,
+            rate_factors=rate_factors,
         )
         self.base_rates = [group["lr"] for group in groups]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self.optimizer = _make_optimizer(optimizer, groups, momentum, epsilon)
         self.epoch = 0
+        self.losses: list[float] = []  # of the epochs so far
         self.time = 0.0  # epochs and the part of the present one that is over, at each step
 
     def run_epoch(self, clouds: Tensor, compute_loss: ComputeLoss) -> dict[str, float]:
@@ -109,7 +157,7 @@ class TrainingRun:
         with forked_seed(module_seed, device):
             for i, index in enumerate(batches):
                 self.time = self.epoch + i / len(batches)
-                rate = self._set_rate(self.epoch, self.epoch + (i + 0.5) / len(batches))
+                rate = self._set_rate(i, len(batches), len(clouds))
                 points = draw_points(clouds[index], self.n_points, points_stream)
                 points = augment(points, self.augmentation, augment_stream).to(device)
                 loss, parts = compute_loss(points, index)
@@ -129,6 +177,7 @@ class TrainingRun:
                 "learning_rate, or max_norm, usually helps."
             )
         self.epoch += 1
+        self.losses.append(means["loss"])
         return {
             "epoch": self.epoch,
             **means,
@@ -143,26 +192,52 @@ class TrainingRun:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.max_norm)
         self.optimizer.step()
 
-    def _set_rate(self, epoch: int, time_in_epochs: float) -> float:
-        """Set the learning rates of this step; return the one of the plain group.
-
-        Epochs past the end of the schedule (more partial fits than ``max_epochs``) go on at a
-        tenth of the highest rate; at the end of a schedule nothing would be learned any more.
-        """
-        past_the_end = epoch >= max(self.max_epochs, 1)
+    def _set_rate(self, i: int, n_batches: int, n_clouds: int) -> float:
+        """Set the learning rates of batch `i` of an epoch; return the one of the plain group."""
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            if self.schedule == "constant":
-                group["lr"] = base
-            elif past_the_end:
-                group["lr"] = 0.1 * base
-            elif self.schedule == "cosine_epoch":
-                group["lr"] = cosine_schedule(
-                    epoch, base, max_epochs=self.max_epochs, warmup_epochs=int(self.warmup_epochs)
-                )
-            else:
-                group["lr"] = step_schedule(
-                    min(time_in_epochs / max(self.max_epochs, 1), 1.0),
-                    base,
-                    warmup=self.warmup_epochs / max(self.max_epochs, 1),
-                )
+            group["lr"] = self._rate_of(base, i, n_batches, n_clouds)
         return self.optimizer.param_groups[-1]["lr"]
+
+    def _rate_of(self, base: float, i: int, n_batches: int, n_clouds: int) -> float:
+        """Learning rate of a group of the highest rate `base`, by the schedule.
+
+        Epochs past the end of a cosine (more partial fits than ``max_epochs``) go on at a
+        tenth of the highest rate; at its end nothing would be learned any more.
+        """
+        max_epochs, minimum = max(self.max_epochs, 1), self.min_learning_rate
+        if self.schedule == "constant":
+            return base
+        if self.schedule == "plateau":
+            return plateau_schedule(self.losses, base, factor=self.step_factor,
+                                    patience=self.patience, minimum=minimum)
+        if self.schedule == "staircase":
+            passed = {
+                "epochs": self.epoch,
+                "steps": self.epoch * n_batches + i,
+                "clouds": self.epoch * n_clouds + i * self.batch_size,
+            }[self.step_unit]
+            return staircase_schedule(passed, base, every=self.step_every,
+                                      factor=self.step_factor, minimum=minimum)
+        if self.epoch >= max_epochs:
+            return 0.1 * base
+        if self.schedule == "annealed":
+            return annealed_schedule(self.epoch, base, max_epochs=max_epochs, minimum=minimum)
+        if self.schedule == "cosine_epoch":
+            return cosine_schedule(self.epoch, base, max_epochs=self.max_epochs,
+                                   warmup_epochs=int(self.warmup_epochs))
+        return step_schedule(
+            min((self.epoch + (i + 0.5) / n_batches) / max_epochs, 1.0),
+            base,
+            warmup=self.warmup_epochs / max_epochs,
+            minimum=minimum,
+        )
+
+
+def _make_optimizer(
+    name: str, groups: list[dict], momentum: float, epsilon: float
+) -> torch.optim.Optimizer:
+    # Fused: one call for all parameters, which counts for networks of many small layers.
+    if name == "sgd":
+        return torch.optim.SGD(groups, momentum=momentum, fused=True)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+    return kind(groups, betas=(0.9, 0.999), eps=epsilon, fused=True)

@@ -1,10 +1,18 @@
 """Learning rates over time, and which parameters get which."""
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
 
-__all__ = ["cosine_schedule", "parameter_groups", "step_schedule"]
+__all__ = [
+    "annealed_schedule",
+    "cosine_schedule",
+    "parameter_groups",
+    "plateau_schedule",
+    "staircase_schedule",
+    "step_schedule",
+]
 
 MINIMUM_RATE = 1e-6
 
@@ -27,14 +35,66 @@ def cosine_schedule(
     return MINIMUM_RATE + 0.5 * span * (1 + math.cos(math.pi * t / max_epochs))
 
 
-def step_schedule(progress: float, base: float, *, warmup: float) -> float:
+def annealed_schedule(
+    epoch: int, base: float, *, max_epochs: int, minimum: float = MINIMUM_RATE
+) -> float:
+    """Learning rate in force during an epoch, by the rule of DGCNN and its descendants.
+
+    Half a cosine from `base` in epoch 0 to `minimum` in epoch `max_epochs`, without a warm-up;
+    from there on it stays.
+    """
+    minimum = min(minimum, base)
+    progress = min(epoch / max(max_epochs, 1), 1.0)
+    return minimum + 0.5 * (base - minimum) * (1 + math.cos(math.pi * progress))
+
+
+def staircase_schedule(
+    passed: float, base: float, *, every: float, factor: float, minimum: float = 0.0
+) -> float:
+    """Learning rate after `passed` epochs, steps or clouds: times `factor` once in `every`.
+
+    Whatever is counted, `passed` and `every` count the same. Not below `minimum`.
+    """
+    # A hair more, so that 0.6 / 0.2, which is 2.9999999999999996, counts as three.
+    return max(base * factor ** math.floor(passed / every + 1e-9), min(minimum, base))
+
+
+def plateau_schedule(
+    losses: Sequence[float],
+    base: float,
+    *,
+    factor: float,
+    patience: int,
+    minimum: float = 0.0,
+    tolerance: float = 1e-4,
+) -> float:
+    """Learning rate after epochs of these training losses: lower when they stop to fall.
+
+    Times `factor` whenever more than `patience` epochs went by without a loss lower than the
+    lowest by the share `tolerance`; never below `minimum`. The rule is that of the framework's
+    ReduceLROnPlateau; as a function of all losses it needs no state of its own in a file.
+    """
+    rate, best, n_waited = base, math.inf, 0
+    for loss in losses:
+        if loss < best * (1 - tolerance):
+            best, n_waited = loss, 0
+        else:
+            n_waited += 1
+        if n_waited > patience:
+            rate, n_waited = max(rate * factor, min(minimum, base)), 0
+    return rate
+
+
+def step_schedule(
+    progress: float, base: float, *, warmup: float, minimum: float = MINIMUM_RATE
+) -> float:
     """Learning rate at a share `progress` in [0, 1] of all steps.
 
-    Linear from near zero to `base` over the share `warmup`, then half a cosine to 1e-6. Unlike
-    the published rule it moves at every step and wastes none at the minimum, which counts when
-    there are twenty epochs and not three hundred.
+    Linear from near zero to `base` over the share `warmup`, then half a cosine to `minimum`.
+    Unlike the published rule it moves at every step and wastes none at the minimum, which counts
+    when there are twenty epochs and not three hundred.
     """
-    minimum = min(MINIMUM_RATE, base)  # whoever asks for less gets less
+    minimum = min(minimum, base)  # whoever asks for less gets less
     if progress < warmup:
         return max(minimum, base * progress / warmup)
     rest = min((progress - warmup) / max(1.0 - warmup, 1e-9), 1.0)
@@ -42,9 +102,15 @@ def step_schedule(progress: float, base: float, *, warmup: float) -> float:
 
 
 def parameter_groups(
-    module: nn.Module, *, learning_rate: float, weight_decay: float, head_factor: float = 1.0
+    module: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    head_factor: float = 1.0,
+    decay_on: str = "weights",
+    rate_factors: Sequence[tuple[str, float]] = (),
 ) -> list[dict]:
-    """Split the trainable parameters of a module as ReCon's training does.
+    """Split the trainable parameters of a module by how fast they learn and whether they decay.
 
     Parameters
     ----------
@@ -53,26 +119,43 @@ def parameter_groups(
         Of the plain group.
     head_factor : float, default=1.0
         Other than 1: parameters of the head and of the class query learn this much faster, and
-        all of them decay.
+        all of them decay (the rule of ReCon's training).
+    decay_on : {"weights", "weights_and_norms", "all"}, default="weights"
+        What decays: not biases, one-dimensional parameters and tokens; or of these the gains
+        and offsets of norms too; or everything, as a torch optimiser does that is told nothing.
+    rate_factors : sequence of (str, float), default=()
+        Parts of the module, by the beginning of their parameters' names, that learn so many
+        times as fast. The first that fits holds.
 
     Returns
     -------
     groups : list of dict
-        For a torch optimiser. Biases, one-dimensional parameters and tokens do not decay.
+        For a torch optimiser, the plain one last.
     """
-    head, still, plain = [], [], []
+    of_norms = {
+        id(parameter)
+        for layer in module.modules()
+        if "Norm" in type(layer).__name__
+        for parameter in layer.parameters(recurse=False)
+    }
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        if head_factor != 1.0 and (name.startswith("head.") or "cls_" in name):
-            head.append(parameter)
-        elif parameter.ndim == 1 or name.endswith(".bias") or "token" in name:
-            still.append(parameter)
-        else:
-            plain.append(parameter)
-    groups = [
-        {"params": head, "lr": learning_rate * head_factor, "weight_decay": weight_decay},
-        {"params": still, "lr": learning_rate, "weight_decay": 0.0},
-        {"params": plain, "lr": learning_rate, "weight_decay": weight_decay},
+        head = head_factor != 1.0 and (name.startswith("head.") or "cls_" in name)
+        bare = parameter.ndim == 1 or name.endswith(".bias") or "token" in name
+        decays = head or not bare or decay_on == "all"
+        decays = decays or (decay_on == "weights_and_norms" and id(parameter) in of_norms)
+        factor = next((f for prefix, f in rate_factors if name.startswith(prefix)), 1.0)
+        factor *= head_factor if head else 1.0
+        groups.setdefault((factor, head, decays), []).append(parameter)
+    # The head first and what decays last; the order of the others is that of the module.
+    order = sorted(groups, key=lambda key: (not key[1], key[0] == 1.0, key[2]))
+    return [
+        {
+            "params": groups[key],
+            "lr": learning_rate * key[0],
+            "weight_decay": weight_decay if key[2] else 0.0,
+        }
+        for key in order
     ]
-    return [group for group in groups if group["params"]]

@@ -17,6 +17,12 @@ from pointinteract.ops import (
     scale,
     translate,
 )
+from pointinteract.ops.transforms import (
+    random_cosine_scale,
+    random_gaussian_scale,
+    random_tilt,
+    shuffle_points,
+)
 
 
 def generator(seed=0):
@@ -111,3 +117,40 @@ def test_scale_and_translate_use_one_row_a_cloud():
     ]
     with pytest.raises(ValueError, match="axis"):
         rotation_matrix(torch.zeros(1), "w")
+
+
+def test_tilts_turn_a_little_about_every_axis():
+    points = torch.randn(400, 20, 3, generator=generator(1))
+
+    tilted = random_tilt(points, generator=generator())
+
+    assert torch.allclose(tilted.norm(dim=-1), points.norm(dim=-1), atol=1e-5)  # rigid
+    moved = torch.linalg.lstsq(points, tilted).solution  # (400, 3, 3) rotations
+    angles = torch.stack([moved[:, 1, 2], moved[:, 0, 2], moved[:, 0, 1]])
+    assert torch.allclose(angles.std(dim=1), torch.full((3,), 0.06), atol=0.01)
+    assert angles.abs().max() < 0.23  # each angle is cut at 0.18; they mix a little
+
+
+def test_gaussian_scales_are_those_of_pointcnn():
+    points = torch.ones(5000, 2, 3)
+
+    meant = random_gaussian_scale(points, generator=generator())
+    released = random_cosine_scale(points, generator=generator())
+
+    assert torch.equal(meant[:, 0], meant[:, 1])
+    assert meant.std(dim=0).sub(0.1).abs().max() < 0.01 and meant.sub(1).abs().max() <= 0.3 + 1e-6
+    assert torch.equal(released[..., 1], meant[..., 1])
+    cosine = released[:, 0] / meant[:, 0]
+    assert torch.allclose(cosine[:, 0], cosine[:, 2], atol=1e-5)  # one angle for x and z
+    # The cosine of a uniform angle: mean 0, mean square a half.
+    assert cosine[:, 0].mean().abs() < 0.05 and abs(cosine[:, 0].square().mean() - 0.5) < 0.03
+
+
+def test_shuffling_keeps_the_points_of_each_cloud():
+    points = torch.arange(60.0).view(2, 10, 3)
+
+    shuffled = shuffle_points(points, generator=generator())
+
+    assert torch.equal(shuffled.sort(dim=1).values, points)
+    order = (shuffled[:, :, 0] - points[:, :1, 0]) / 3
+    assert not torch.equal(order[0], order[1])

@@ -157,3 +157,27 @@ def test_a_loss_that_is_no_number_is_named():
 
     with pytest.raises(ValueError, match="the loss became nan in epoch 1; a lower learning_rate"):
         training.run_epoch(torch.ones(4, 2, 3), lambda p, i: (net(p).sum() * float("nan"), {}))
+
+
+def test_the_mild_augmentation_scales_alike_and_shifts_little():
+    points = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]).expand(500, 2, 3)
+
+    moved = augment(points, "scale_translate_mild", generator())
+
+    shift, factor = moved[:, 0], moved[:, 1] - moved[:, 0]
+    assert 0.09 < shift.abs().max() <= 0.1
+    assert torch.allclose(factor[:, :1], factor, atol=1e-6)
+    assert 0.8 <= factor.min() < 0.82 and 1.23 < factor.max() <= 1.2501
+
+
+def test_augmentations_that_keep_what_they_promise():
+    points = torch.randn(3, 20, 3, generator=generator(1))
+
+    shuffled = augment(points, "shuffle", generator())
+    assert torch.equal(shuffled.sort(1).values, points.sort(1).values)
+    tilted = augment(points, "tilt", generator())
+    assert torch.allclose(tilted.norm(dim=-1), points.norm(dim=-1), atol=1e-5)
+    squeezed = augment(points, "cosine_scale", generator())
+    meant = augment(points, "gaussian_scale", generator())
+    assert torch.equal(squeezed[..., 1], meant[..., 1])
+    assert not torch.equal(squeezed[..., 0], meant[..., 0])

@@ -139,6 +139,9 @@ class _Patches:
         if drops and bool(present.any()):
             tokens = tokens[present].view(len(present), -1, tokens.shape[-1])
             centers = centers[present].view(len(present), -1, centers.shape[-1])
+        elif drops:  # one empty patch, not many: a class token among them would tell
+            tokens = self.tokens[-1].expand(len(present), 1, -1)
+            centers = self.centers[-1].expand(len(present), 1, -1)
         else:
             tokens = torch.where(stays, tokens, self.tokens[-1])
             centers = torch.where(stays, centers, self.centers[-1])
