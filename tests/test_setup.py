@@ -15,7 +15,7 @@ import pointinteract
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "pointinteract").rglob("*.py"))
-USER_EXTRAS = {"io", "plot", "progress", "teachers", "share", "shapiq", "fast"}
+USER_EXTRAS = {"io", "plot", "progress", "teachers", "share", "shapiq", "fast", "export"}
 CORE = {"torch", "scikit-learn", "numpy", "scipy", "joblib", "pandas"}
 FROM_TERMINAL = ROOT / "pointinteract" / "cli"
 

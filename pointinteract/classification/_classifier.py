@@ -51,15 +51,15 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         Passes over the clouds.
     batch_size : int, default=32
     learning_rate : float, default=1e-3
-        Highest rate of AdamW.
+        Highest rate, of AdamW unless `recipe` says otherwise.
     head_factor : float, default=1.0
         How much faster the head (and ReCon's class query) learns. ReCon's published
         fine-tuning: 10, at a learning rate of 1e-5 or 2e-5.
     weight_decay : float, default=0.05
     warmup_epochs : float, default=1
-        Epochs of rising rate.
+        Epochs of rising rate, if `schedule` is one of the two cosines.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
-        ``"cosine_epoch"`` is the published rule of ReCon.
+        ``"cosine_epoch"`` is the published rule of ReCon. Or one of :class:`Recipe`.
     max_norm : float or None, default=10.0
         Longest gradient allowed.
     augmentation : None, str, tuple of str or callable, default="scale_translate"

@@ -67,7 +67,7 @@ class Recipe(BaseEstimator):
         ``"plateau"`` (times `step_factor` when for more than `patience` epochs the training
         loss has not fallen).
     warmup_epochs
-        As in PointClassifier.
+        As in PointClassifier; of the two cosines, ``"cosine"`` and ``"cosine_epoch"``, only.
     min_learning_rate : float, default=1e-6
         Where the schedule ends, or goes no lower; ``"cosine_epoch"`` has its own 1e-6.
     step_factor, step_every : float, default=0.7, 20.0

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pointinteract import models
 from pointinteract.classification._recipe import SHARED_SETTINGS, Recipe
 from pointinteract.models import list_models
 
@@ -211,6 +212,14 @@ PAPER_RECIPES: dict[str, Recipe] = {
     ),
 }
 
+# Networks that come in several sizes under one class; any of them, as the recipe is the same.
+_NAMES_OF_CLASSES = {
+    "PointMLP": "pointmlp",
+    "PointNeXt": "pointnext_s",
+    "PointNet2": "pointnet2_ssg",
+    "PointTransformer": "transformer",
+}
+
 
 def get_recipe(model: Any, recipe: str = "paper") -> Recipe:
     """Recipe of a network by its name.
@@ -246,7 +255,7 @@ def get_recipe(model: Any, recipe: str = "paper") -> Recipe:
         )
     if recipe == "strong":
         return replace(STRONG)
-    name = model if isinstance(model, str) else getattr(model, "official_system", None)
+    name = model if isinstance(model, str) else _name_of(model)
     for pattern, found in PAPER_RECIPES.items():
         if isinstance(name, str) and fnmatch(name, pattern):
             return replace(found)
@@ -256,6 +265,14 @@ def get_recipe(model: Any, recipe: str = "paper") -> Recipe:
         f"no paper's recipe is known for {model!r:.80}; there is one for {', '.join(known)}. "
         'recipe="strong" serves all networks.'
     )
+
+
+def _name_of(network: Any) -> str | None:
+    """Name of a network of ours, or of a class of them, in the table of recipes."""
+    kind = network if isinstance(network, type) else type(network)
+    if kind.__name__ in _NAMES_OF_CLASSES and getattr(models, kind.__name__) is kind:
+        return _NAMES_OF_CLASSES[kind.__name__]
+    return getattr(network, "official_system", None)
 
 
 def effective_recipe(classifier: Any, default_model: str) -> Recipe:

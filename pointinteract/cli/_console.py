@@ -83,6 +83,10 @@ class Bar:
     def update(self, done: int, detail: str = "") -> None:
         """Say that `done` of the total are done, and what else is known."""
 
+    def set_total(self, total: int) -> None:
+        """Say how many there are, where that was not known at the start."""
+        self.total = total
+
 
 class LineBar(Bar):
     """A plain line at the start, every few seconds, and at the end."""
@@ -120,6 +124,10 @@ class RichBar(Bar):
     def update(self, done: int, detail: str = "") -> None:
         self.display.update(self.task, completed=done, detail=detail)
 
+    def set_total(self, total: int) -> None:
+        super().set_total(total)
+        self.display.update(self.task, total=total)
+
 
 def find_rich() -> Any:
     """The module ``rich.progress``, or None where the extra is not installed."""
@@ -142,10 +150,16 @@ def make_rich_bar(rich: Any, stream: TextIO) -> Any:
     )
 
 
+def planned_epochs(estimator: Any) -> int:
+    """Epochs of a fit: those of the recipe in force, where there is one, else the parameter."""
+    return int(getattr(estimator, "recipe_", estimator).max_epochs)
+
+
 class EpochReporter:
     """Callback of scikit-learn's protocol that moves a bar epoch by epoch.
 
-    It looks when an epoch begins, because only then is the one before in ``history_``.
+    It looks when an epoch begins, because only then is the one before in ``history_``. How many
+    there will be it asks then too: the recipe is only settled in the fit.
     """
 
     def __init__(self, bar: Bar) -> None:
@@ -156,6 +170,7 @@ class EpochReporter:
         self.n_before = getattr(estimator, "n_epochs_", 0)
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        self.bar.set_total(planned_epochs(estimator))
         self._look(estimator)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:

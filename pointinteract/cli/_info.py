@@ -11,7 +11,7 @@ import numpy as np
 
 from pointinteract import persistence
 from pointinteract._version import __version__
-from pointinteract.cli._console import Console
+from pointinteract.cli._console import Console, planned_epochs
 from pointinteract.cli._data import CloudSet, read_clouds
 from pointinteract.exceptions import FileFormatError
 from pointinteract.explanation import Explanation
@@ -25,6 +25,8 @@ EXTRAS = {
     "progress": ("rich",),
     "teachers": ("transformers",),
     "share": ("safetensors",),
+    "fast": ("numba",),
+    "export": ("onnx", "onnxscript"),
 }
 N_NAMES = 12
 
@@ -100,7 +102,7 @@ def describe_estimator(estimator: Any, document: dict[str, Any]) -> list[tuple[s
         return [*rows, ("fitted", "no")]
     n_numbers = sum(p.numel() for p in estimator.module_.parameters())
     rows.append(("network", f"{type(estimator.module_).__name__}, {n_numbers:,} parameters"))
-    rows.append(("trained", f"{estimator.n_epochs_} of {estimator.max_epochs} epochs"))
+    rows.append(("trained", f"{estimator.n_epochs_} of {planned_epochs(estimator)} epochs"))
     if hasattr(estimator, "history_"):
         last = estimator.history_.iloc[-1]
         shown = [f"{name} {last[name]:.4g}" for name in last.index]

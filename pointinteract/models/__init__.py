@@ -18,14 +18,15 @@ Frozen encoders of pictures, texts and clouds, from which pre-training learns, a
 `pointinteract.models.teachers`.
 """
 
+from pointinteract.models._export import OnnxFile, export_onnx, export_program
 from pointinteract.models._official import list_official, load_official, to_official
 from pointinteract.models._picture_transformers import TransformersPictures
 from pointinteract.models._registry import create_model, list_models, register_model
 from pointinteract.models.curvenet import CurveNet
 from pointinteract.models.dgcnn import DGCNN
 from pointinteract.models.gdanet import GDANet
-from pointinteract.models.p2p import P2P
 from pointinteract.models.mvtn import MVTN
+from pointinteract.models.p2p import P2P
 from pointinteract.models.pcn import PCN
 from pointinteract.models.pct import PCT
 from pointinteract.models.point_transformer import PointTransformer
@@ -44,6 +45,7 @@ __all__ = [
     "DGCNN",
     "DepthDescriptorTeacher",
     "GDANet",
+    "OnnxFile",
     "P2P",
     "MVTN",
     "PCN",
@@ -61,6 +63,8 @@ __all__ = [
     "TextEncoder",
     "TransformersPictures",
     "create_model",
+    "export_onnx",
+    "export_program",
     "list_models",
     "list_official",
     "load_official",

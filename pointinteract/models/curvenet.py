@@ -28,6 +28,7 @@ from pointinteract.nn.pooling import max_and_mean
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.neighbors import ball_query, knn
 from pointinteract.ops.sampling import farthest_point_sample
+from pointinteract.utils._params import check_int
 
 _SLOPE = 0.2
 # For the four levels: points, radius of the balls pooled on the way there, channels.
@@ -147,6 +148,9 @@ class CurveNet(nn.Module):
         paired: bool = False,
     ):
         super().__init__()
+        check_int("n_neighbors", n_neighbors)
+        check_int("n_curves", n_curves)
+        check_int("n_steps", n_steps)
         self.config = {  # what makes another one like it
             "n_channels": n_channels,
             "n_neighbors": n_neighbors,

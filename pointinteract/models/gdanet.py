@@ -30,6 +30,7 @@ from pointinteract.nn.mlp import LinearNorm, fold_norm
 from pointinteract.nn.pooling import LinearNormMax, chunk_size, max_and_mean
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.neighbors import knn, square_distance
+from pointinteract.utils._params import check_int
 
 # Of the graph that features are smoothed on: reach, and width of the Gaussian of its weights.
 _REACH = 0.2
@@ -55,8 +56,8 @@ class EdgeLayers(nn.Module):
         first = self.first
         if first.norm.training:
             a, b = _project(features, first.linear.weight, first.linear.bias)
-            edges = gather(a, neighbors).add_(b.unsqueeze(2))  # (B, N, k, n_out)
-            edges = first.activate(first.norm(edges))
+            edges = gather(a, neighbors) + b.unsqueeze(2)  # (B, N, k, n_out)
+            edges = first.norm.rectified(edges, first.negative_slope)
             return self.second(edges.flatten(0, 1)).view_as(a)
         a, b = _project(features, *fold_norm(first.linear, first.norm))
         start = torch.arange(a.shape[0], device=a.device).view(-1, 1, 1) * a.shape[1]
@@ -218,6 +219,9 @@ class GDANet(nn.Module):
         dropout: float = 0.4,
     ):
         super().__init__()
+        check_int("n_neighbors", n_neighbors)
+        check_int("n_members", n_members)
+        check_int("n_smooth", n_smooth)
         self.config = {  # what makes another one like it
             "n_channels": n_channels,
             "n_neighbors": n_neighbors,

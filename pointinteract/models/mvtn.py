@@ -33,7 +33,7 @@ from pointinteract.ops.rendering import (
     spherical_views,
     splat_nearest,
 )
-from pointinteract.utils._params import check_option
+from pointinteract.utils._params import check_int, check_option
 
 # Diameter of a point in pixels: 0.006 of half a picture at the published 224 pixels.
 _POINT_SIZE = 1.344
@@ -196,6 +196,8 @@ class MVTN(nn.Module):
     ):
         super().__init__()
         check_option("color", color, _COLORS)
+        check_int("picture_size", picture_size)
+        check_int("n_nearest", n_nearest)
         self.config = {  # what makes another one like it
             "n_channels": n_channels,
             "n_views": n_views,

@@ -115,6 +115,7 @@ class P2P(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        check_int("n_neighbors", n_neighbors)
         check_int("object_size", object_size, minimum=4)
         check_int("picture_size", picture_size, minimum=object_size)
         if object_size % 2 or picture_size % 2:

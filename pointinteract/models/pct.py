@@ -72,12 +72,12 @@ class NeighborEmbedding(nn.Module):
         """
         if self.norm.training:
             edges = self._edges(features, places, neighbors, self.linear.weight, None)
-            edges = F.relu_(self.norm(edges))
+            edges = self.norm.rectified(edges, 0.0)
             return self.last(edges.flatten(0, 1)).view(*places.shape[:2], -1)
         scale, shift = self.norm.scale_and_shift()
         weight = self.linear.weight * scale.unsqueeze(1)
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            n_each = len(places)
+            n_each = places.shape[0]
         else:  # edges are many: so few clouds at a time that they stay near
             n_each = chunk_size(features, neighbors[0].numel() * len(weight))
         found = []

@@ -155,7 +155,7 @@ class PointTransformer(nn.Module):
         tokens : Tensor of shape (B, 1 + P, width)
             Class token first.
         """
-        n_clouds = len(patches)
+        n_clouds = patches.shape[0]
         bias = None
         if counts is not None:
             once = counts.new_ones(n_clouds, 1)  # the class token

@@ -132,8 +132,8 @@ class PointCNN(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """Map clouds (B, N, n_channels) to class scores (B, n_classes)."""
         features = self.dropout(self.forward_features(points))
-        if not self.training:
-            return self.head(features.mean(1))  # the head is linear
+        if not (self.training and self._has_linear_head()):
+            return self.head(features.mean(1))
         scores = self.head(features)
         self._last_scores = scores
         return scores.mean(1)
@@ -151,7 +151,8 @@ class PointCNN(nn.Module):
         """Return what the loss lacks to be the mean loss of all representatives.
 
         It belongs to the last forward pass in training mode, which is forgotten here; without
-        one it is zero, and so it is without a head.
+        one it is zero, and so it is without a head or with one that is not linear, which sees
+        the mean alone.
         """
         scores, self._last_scores = self._last_scores, None
         if scores is None or isinstance(self.head.out, nn.Identity):
@@ -163,8 +164,17 @@ class PointCNN(nn.Module):
         head = ClassifierHead(self.num_features, (), n_classes)
         self.head = head.to(self.dense2.linear.weight).train(self.training)
 
+    def _has_linear_head(self) -> bool:
+        return isinstance(self.head, ClassifierHead) and not self.head.layers
+
     def _convolve(self, points: Tensor) -> Tensor:
         """Features of the last representatives, (B, 128, C / 4 + C)."""
+        n_channels = self.config["n_channels"]
+        if points.shape[-1] != n_channels:  # or further channels would not be looked at
+            raise ValueError(
+                f"points must be (B, N, {n_channels}) for a network of {n_channels} channels, "
+                f"got {tuple(points.shape)}."
+            )
         xyz = points[..., :3]
         features: Any = None if self.embed is None else self.embed(points[..., 3:])
         for convolution, n_queries in zip(self.convolutions, self.n_queries, strict=True):

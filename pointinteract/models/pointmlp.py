@@ -30,6 +30,7 @@ from pointinteract.nn.residual import ResidualBlock
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.neighbors import knn
 from pointinteract.ops.sampling import farthest_point_sample
+from pointinteract.utils._params import check_int
 
 
 class _Sizes(NamedTuple):
@@ -113,6 +114,13 @@ class PointMLP(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
+        check_int("n_neighbors", n_neighbors)
+        per_stage = (n_samples, widths, inner_widths, n_blocks)
+        if len({len(each) for each in per_stage}) > 1 or not widths:
+            raise ValueError(
+                "n_samples, widths, inner_widths and n_blocks must name as many stages each, at "
+                f"least one, got {', '.join(str(len(each)) for each in per_stage)}."
+            )
         sizes = _Sizes(n_embedded, tuple(widths), tuple(inner_widths), tuple(n_blocks))
         self.config = {  # what makes another one like it
             "n_channels": n_channels,

@@ -28,6 +28,7 @@ from pointinteract.nn.mlp import LinearNorm
 from pointinteract.nn.pooling import LinearNormMax
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.sampling import farthest_point_sample
+from pointinteract.utils._params import check_int, check_real
 
 _RADIUS = 0.15
 _GROWTH = 1.5
@@ -74,6 +75,9 @@ class PointNeXt(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
+        check_int("n_neighbors", n_neighbors)
+        check_real("radius", radius, open_minimum=True)
+        check_real("radius_growth", radius_growth, open_minimum=True)
         self.config = {  # what makes another one like it
             "n_channels": n_channels,
             "width": width,

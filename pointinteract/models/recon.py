@@ -212,7 +212,7 @@ class ReCon(nn.Module):
         With `counts` (B, P) every patch is read as if it stood there that often.
         """
         bias = None if counts is None else count_bias(counts, patches.dtype)
-        n_clouds = len(patches)
+        n_clouds = patches.shape[0]
         queries = torch.cat([self.cls_token, self.img_token, self.text_token], dim=1)
         query_positions = torch.cat([self.cls_pos, self.img_pos, self.text_pos], dim=1)
         tokens = torch.cat([queries.expand(n_clouds, -1, -1), patches], dim=1)

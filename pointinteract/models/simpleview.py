@@ -25,6 +25,7 @@ from pointinteract.ops.rendering import (
     project_points,
     splat_harmonic,
 )
+from pointinteract.utils._params import check_int
 
 # Quarter turns about x, y and z of the six sides: four around, one above, one below.
 _QUARTERS = ((0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1), (0, -1, 1), (0, 1, 1))
@@ -66,6 +67,7 @@ class SimpleView(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
+        check_int("picture_size", picture_size)
         self.config = {  # what makes another one like it
             "n_channels": n_channels,
             "picture_size": picture_size,

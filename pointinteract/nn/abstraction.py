@@ -62,7 +62,8 @@ class BallPool(nn.Module):
         -------
         pooled : Tensor of shape (B, G, W), W the last of `hidden`
         """
-        if self.training:
+        # A recorded graph cannot tell how many different points there will be.
+        if self.training or torch.compiler.is_compiling():
             return self._forward_filled(xyz, features, centers)
         # A few clouds at a time: every pair of a center and a point is looked at.
         chunk = chunk_size(xyz, centers.shape[1] * xyz.shape[1])
@@ -113,11 +114,16 @@ class BallPool(nn.Module):
         index = ball_query(centers, xyz, self.radius, self.n_neighbors)  # (B, G, K)
         offsets = gather(xyz, index) - centers.unsqueeze(2)
         first, last = self._layer(0), self._layer(-1)
-        to_place, to_features = first.linear.weight[:, :3], first.linear.weight[:, 3:]
-        rows = F.linear(offsets, to_place, first.linear.bias)  # (B, G, K, V)
+        weight, bias = first.linear.weight, first.linear.bias
+        if not self.training:
+            weight, bias = self._first()
+        rows = F.linear(offsets, weight[:, :3], bias)  # (B, G, K, V)
         if self.n_in:
-            rows = rows + gather(F.linear(features, to_features), index)
-        rows = first.norm.rectified(rows, first.negative_slope)
+            rows = rows + gather(F.linear(features, weight[:, 3:]), index)
+        if self.training:
+            rows = first.norm.rectified(rows, first.negative_slope)
+        else:
+            rows = rectify_(rows, first.negative_slope)
         for layer in self.layers[1:-1]:
             rows = layer(rows)
         if last is first:

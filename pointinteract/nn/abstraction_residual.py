@@ -70,7 +70,7 @@ class ResidualBallPool(nn.Module):
         shortcut = self.skip(_take(features, n_balls, picked))
         if torch.compiler.is_compiling():
             pooled = self._pool_filled(xyz, centers, as_neighbor, as_center)
-        elif self.training:
+        elif self._has_batch_statistics():
             pooled = self._pool_different(xyz, centers, as_neighbor, as_center)
         else:
             # A few clouds at a time: every pair of a center and a point is looked at.
@@ -81,6 +81,10 @@ class ResidualBallPool(nn.Module):
 
     def extra_repr(self) -> str:
         return f"radius={self.radius}, n_neighbors={self.n_neighbors}"
+
+    def _has_batch_statistics(self) -> bool:
+        """Whether a normalization looks across clouds, whatever the mode of the module is."""
+        return self.first.norm.training or self.last.norm.training
 
     def _project(self, xyz: Tensor, features: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
         """What a point says as a neighbor (B, N, n_in), and what as a center (B, S, n_in).
@@ -108,7 +112,7 @@ class ResidualBallPool(nn.Module):
         rows = rows + as_center.flatten(0, 1).index_select(0, balls)  # (P, n_in)
         n_rows = n_clouds * n_balls
         times = None
-        if self.training:
+        if self._has_batch_statistics():
             times = _times_of_filled(balls, n_rows, self.n_neighbors).to(rows.dtype)
         if self.first.norm.training and times is not None:
             rows = normalize_counted(self.first.norm, rows, times, n_rows * self.n_neighbors)
@@ -149,6 +153,9 @@ def normalize_counted(norm: BatchNorm, rows: Tensor, times: Tensor, n_rows: int)
     normalized : Tensor of shape (P, C)
         What `norm` makes of the rows with their repetitions, each once.
     """
+    if n_rows == 1:  # which has no variance: as `norm` itself does
+        scale, shift = norm.scale_and_shift()
+        return rows * scale + shift
     normalized, mean, var = _CountedNorm.apply(
         rows, times, norm.weight, norm.bias, norm.eps, n_rows
     )

@@ -91,7 +91,10 @@ class AffineGroupPool(nn.Module):
         Their sum enters the normalization; in evaluation it is contained.
         """
         own = _take(features, neighbors.shape[1], picked)
-        scale = 1.0 / (difference_deviation(features, own, neighbors) + _EPSILON)
+        deviation = difference_deviation(features, own, neighbors)
+        # Where no two differ there is nothing to scale, and 1 / epsilon would only blow up
+        # rounding errors and gradients.
+        scale = torch.where(deviation > 0, 1.0 / (deviation + _EPSILON), 0.0)
         to_difference, to_own = self.transfer.linear.weight.split(self.n_in, dim=1)
         shift = None
         if not self.transfer.norm.training:
@@ -106,9 +109,8 @@ class AffineGroupPool(nn.Module):
         return as_neighbor, as_center - _take(as_neighbor, neighbors.shape[1], picked)
 
     def _encode(self, rows: Tensor) -> Tensor:
-        if self.transfer.norm.training:
-            rows = self.transfer.norm(rows)
-        rows = F.relu(rows)
+        norm = self.transfer.norm
+        rows = norm.rectified(rows, 0.0) if norm.training else F.relu(rows)
         for block in self.blocks:
             rows = block(rows)
         return rows

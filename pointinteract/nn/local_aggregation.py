@@ -127,7 +127,8 @@ class LocalAggregation(nn.Module):
         return torch.cat([self._map_edges(*part) for part in parts])
 
     def _map_edges(self, a: Tensor, b: Tensor, neighbors: Tensor) -> Tensor:
-        edges = gather(a, neighbors).add_(b.unsqueeze(2))  # (B, N, k, C)
+        # Not added in place: what `gather` returns is a view, whose gradient would be copied.
+        edges = gather(a, neighbors) + b.unsqueeze(2)  # (B, N, k, C)
         return self.layer(rectify_(edges, self.layer.negative_slope)).mean(2)
 
     def _scale_and_shift(self, weight: Tensor, moments: EdgeMoments) -> tuple[Tensor, Tensor]:

@@ -77,13 +77,13 @@ class PatchEmbedding(nn.Module):
         bias = self.linear3.bias
         if self.training:
             patch_part = F.linear(pooled, of_patch, bias).unsqueeze(1)
-            joined = F.linear(rows, of_point).view(len(pooled), group_size, -1) + patch_part
-            return F.relu_(self.norm2(joined.view(len(rows), -1)))
+            joined = F.linear(rows, of_point).view(pooled.shape[0], group_size, -1) + patch_part
+            return F.relu_(self.norm2(joined.view(rows.shape[0], -1)))
         scale, shift = self.norm2.scale_and_shift()
         patch_part = F.linear(pooled, of_patch * scale.unsqueeze(1), bias * scale + shift)
         joined = F.linear(rows, of_point * scale.unsqueeze(1))
-        joined = joined.view(len(pooled), group_size, -1) + patch_part.unsqueeze(1)
-        return F.relu_(joined).view(len(rows), -1)
+        joined = joined.view(pooled.shape[0], group_size, -1) + patch_part.unsqueeze(1)
+        return F.relu_(joined).view(rows.shape[0], -1)
 
 
 def n_masked_patches(n_groups: int, mask_ratio: float) -> int:

@@ -124,7 +124,7 @@ class XConv(nn.Module):
 
     def _matrix(self, offsets: Tensor) -> Tensor:
         """From the places of the neighbors, (R, K, 3), to the matrices X, (R, K, K)."""
-        shape = (len(offsets), self.n_neighbors, self.n_neighbors)
+        shape = (offsets.shape[0], self.n_neighbors, self.n_neighbors)
         entries = self.matrix1(offsets.flatten(1)).view(shape)
         entries = self.norm2(F.elu(self.matrix2(entries)).flatten(1)).view(shape)
         return self.norm3(self.matrix3(entries).flatten(1)).view(shape)

@@ -14,6 +14,7 @@ from pointinteract.classification import PointClassifier, Recipe, get_recipe
 from pointinteract.classification._recipe import SHARED_SETTINGS
 from pointinteract.classification._recipes import PAPER_RECIPES, STRONG
 from pointinteract.losses import smoothed_cross_entropy
+from pointinteract.models import create_model
 from pointinteract.training.data import augment
 
 # Networks that no classification paper trained as such: PCN completes clouds.
@@ -53,6 +54,19 @@ def test_every_network_has_its_recipes(name):
             get_recipe(name, "paper")
     else:
         assert get_recipe(name, "paper").check().source
+
+
+@pytest.mark.parametrize("name", sorted(set(list_models()) - WITHOUT_PAPER))
+def test_networks_and_their_classes_have_the_recipe_of_their_name(name):
+    with torch.device("meta"):
+        network = create_model(name, n_classes=2)
+
+    assert get_recipe(network) == get_recipe(type(network)) == get_recipe(name)
+
+
+def test_a_class_of_the_same_name_is_another_network():
+    with pytest.raises(ValueError, match="no paper's recipe is known"):
+        get_recipe(type("PointMLP", (nn.Module,), {}))
 
 
 @pytest.mark.parametrize("pattern", PAPER_RECIPES)

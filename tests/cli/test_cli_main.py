@@ -1,5 +1,6 @@
 """Help, exit codes and the one line that a failure says."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 
 import pointinteract
+from pointinteract import PointClassifier, save
+from pointinteract.classification import Recipe
 from pointinteract.cli import main
+from pointinteract.cli._console import Bar, Console, EpochReporter, epochs_shown
 
 COMMANDS = ("demo", "pretrain", "train", "predict", "explain", "info")
 
@@ -160,7 +164,7 @@ def test_model_file_that_is_none(write_clouds, tmp_path, capsys):
 
 
 def test_pretrainer_is_not_a_classifier(write_clouds, tmp_path, capsys):
-    from pointinteract import ReConPretrainer, save
+    from pointinteract import ReConPretrainer
 
     save(ReConPretrainer(), tmp_path / "pre.npz")
 
@@ -209,6 +213,35 @@ def test_info_describes_data(write_clouds, capsys):
     assert "8 clouds" in shown and "16" in shown
     assert "flat (4), ball (4)" in shown or "ball (4), flat (4)" in shown
     assert "test (4), train (4)" in shown
+
+
+@pytest.mark.parametrize(("recipe", "n_epochs"), [(None, 3), (Recipe(max_epochs=2), 2)])
+def test_epochs_are_those_of_the_recipe(tmp_path, capsys, recipe, n_epochs):
+    clouds = np.random.default_rng(0).normal(size=(8, 16, 3))
+    # Left as it is by default, max_epochs is the recipe's; said otherwise, it wins.
+    own = {} if recipe is not None else {"max_epochs": n_epochs}
+    classifier = PointClassifier("pointnet_basic", recipe=recipe, random_state=0, **own)
+    said = io.StringIO()
+    with epochs_shown(Console(stderr=said), classifier, "Training"):
+        classifier.fit(clouds, np.arange(8) % 2)
+    save(classifier, tmp_path / "model.npz")
+
+    assert main(["info", str(tmp_path / "model.npz")]) == 0
+
+    assert f"{n_epochs} of {n_epochs} epochs" in capsys.readouterr().out
+    assert f"{n_epochs} epochs, done" in said.getvalue()
+
+
+def test_bar_goes_to_the_end_of_the_recipe():
+    bar = Bar(50)
+    reporter = EpochReporter(bar)
+    classifier = PointClassifier("pointnet_basic", recipe="paper")
+    reporter.setup(classifier, None)
+    classifier.recipe_ = Recipe(max_epochs=7)  # as a fit settles it
+
+    reporter.on_fit_task_begin(classifier, None)
+
+    assert bar.total == 7
 
 
 def test_info_about_nothing(capsys):

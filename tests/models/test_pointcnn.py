@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from pointinteract.exceptions import CheckpointError
 from pointinteract.models import PointCNN, load_official, to_official
+from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.xconv import XConv
 from pointinteract.ops import gather, knn
 
@@ -251,3 +252,22 @@ def test_representatives_are_the_first_points(ours, points):
 def test_layers_of_different_number_are_refused():
     with pytest.raises(ValueError, match="as many layers each.* got 4, 4, 4, 3"):
         PointCNN(widths=(48, 96, 192))
+
+
+@pytest.mark.parametrize("n_channels", [2, 5])
+def test_channels_that_would_not_be_looked_at_are_refused(n_channels):
+    network = PointCNN(n_channels=3, n_classes=2).eval()
+
+    with pytest.raises(ValueError, match=rf"\(B, N, 3\).*got \(2, 9, {n_channels}\)"):
+        network(torch.zeros(2, 9, n_channels))
+
+
+def test_a_head_that_is_not_linear_sees_the_mean_in_both_modes(ours, points):
+    network = copy.deepcopy(ours).train()
+    network.dropout.p = 0.0
+    network.head = ClassifierHead(network.num_features, (6,), 5).to(points)
+
+    logits = network(points)
+
+    torch.testing.assert_close(logits, network.head(network.forward_pool(points)))
+    assert network.auxiliary_loss() == 0

@@ -313,3 +313,21 @@ def test_factory_of_the_other_system_is_refused():
 
     with pytest.raises(CheckpointError, match="factory='pointMLP'"):
         load_official("pointmlp_elite", state, factory="pointMLP")
+
+
+def test_a_cloud_of_copies_does_not_blow_up_the_gradients_of_the_others():
+    points = torch.randn(4, 40, 3, generator=torch.Generator().manual_seed(0))
+    largest = []
+    for copies in (False, True):
+        torch.manual_seed(0)
+        network = create_model("pointmlp_elite", n_classes=5).train()
+        points[1] = 0.3 if copies else points[0]
+        network(points).square().sum().backward()
+        largest.append(max(parameter.grad.abs().max() for parameter in network.parameters()))
+
+    assert largest[1] < 100 * largest[0]
+
+
+def test_stages_of_different_number_are_refused():
+    with pytest.raises(ValueError, match="as many stages each.*got 4, 3, 4, 4"):
+        PointMLP(widths=(8, 8, 8))

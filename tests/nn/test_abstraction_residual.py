@@ -42,3 +42,27 @@ def test_counted_rows_are_normalized_like_rows_that_are_repeated():
         results.append((out.detach(), *gradients, norm.running_mean, norm.running_var))
 
     torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
+
+
+def test_statistics_of_the_batch_do_not_depend_on_the_mode_of_the_module(monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(3, 9, 4, generator=generator, dtype=torch.float64)
+    layer = ResidualBallPool(4, 8, 1.0, 3).double()
+    trained = layer(features[..., :3], features, 5)
+    monkeypatch.setattr(pooling, "_CHUNK_CPU", 1)
+
+    layer.eval()
+    layer.first.norm.train()
+    layer.last.norm.train()
+
+    torch.testing.assert_close(layer(features[..., :3], features, 5), trained)
+
+
+def test_a_single_row_is_normalized_by_stored_statistics():
+    norm = BatchNorm(2)
+    rows = torch.tensor([[3.0, -1.0]], requires_grad=True)
+
+    out = normalize_counted(norm, rows, torch.ones(1), 1)
+
+    torch.testing.assert_close(out, norm(rows))
+    assert norm.num_batches_tracked == 0
