@@ -1,9 +1,12 @@
 """Searches among points in ONNX, for `_export`, which alone imports this module.
 
-Each function writes an operator of `pointinteract.ops` in standard ONNX operators by the same
+Functions write the operators of `pointinteract.ops` in standard ONNX operators by the same
 rules: distances from differences of coordinates for few channels and from products in double
 precision for many, ties to the smallest index. Every pair of points is held at once.
 """
+
+# Constants may stand where onnxscript has tensors, which its types do not say.
+# mypy: disable-error-code="arg-type, operator, type-var"
 
 from collections.abc import Callable
 
@@ -26,6 +29,7 @@ def translations() -> dict[Callable, Callable]:
         nodes.farthest_point_sample.default: farthest_point_sample,
         nodes.knn.default: knn,
         nodes.ball_members.default: ball_members,
+        torch.ops.aten.sort.stable: stable_sort,
     }
 
 
@@ -83,6 +87,12 @@ def ball_members(query, points, radius: float, k: int):
     present = op.Cast(op.Not(absent), to=7)  # int64
     count = op.ReduceSum(present, op.Constant(value_ints=[-1]), keepdims=0)
     return op.Where(absent, first, found), count
+
+
+def stable_sort(values, *, stable: bool = True, dim: int = -1, descending: bool = False):
+    """Write a stable sort, which torch itself does not; equal ones keep their order."""
+    size = op.Shape(values, start=dim, end=dim + 1 or None)
+    return op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
 
 
 def _square_distance(query, points):

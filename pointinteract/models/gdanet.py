@@ -27,7 +27,7 @@ from pointinteract.models._official import (
 from pointinteract.models._registry import register_model
 from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.mlp import LinearNorm, fold_norm
-from pointinteract.nn.pooling import LinearNormMax, chunk_size, max_and_mean
+from pointinteract.nn.pooling import LinearNormMax, chunk_size, max_and_mean, split_together
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.neighbors import knn, square_distance
 from pointinteract.utils._params import check_int
@@ -65,10 +65,8 @@ class EdgeLayers(nn.Module):
         flat = a.flatten(0, 1).unsqueeze(0)
         # A few points at a time, so that their edges stay near.
         chunk = chunk_size(a, 2 * ends.shape[1] * a.shape[-1])
-        if torch.compiler.is_compiling():
-            chunk = ends.shape[0]
         found = []
-        for index, own in zip(ends.split(chunk), b.flatten(0, 1).split(chunk), strict=True):
+        for index, own in split_together(chunk, ends, b.flatten(0, 1)):
             edges = gather(flat, index.unsqueeze(0)).squeeze(0).add_(own.unsqueeze(1))
             found.append(self.second(first.activate(edges)))
         return torch.cat(found).view_as(a)
@@ -147,10 +145,8 @@ def disentangle(features: Tensor, n_members: int, n_smooth: int) -> tuple[Tensor
     n_points = features.shape[1]
     index = knn(features, features, min(n_smooth, n_points))[..., 1:]  # (B, N, k - 1)
     chunk = chunk_size(features, n_points**2)
-    if torch.compiler.is_compiling():
-        chunk = features.shape[0]
     shares = []
-    for part, near in zip(features.split(chunk), index.split(chunk), strict=True):
+    for part, near in split_together(chunk, features, index):
         weight = _closeness(square_distance(part, part))  # (b, N, N)
         shares.append(weight.gather(2, near) / weight.sum(2, keepdim=True))
     smooth = _weighted_sum(features, index, torch.cat(shares))

@@ -122,7 +122,7 @@ class P2P(nn.Module):
             raise ValueError(
                 f"object_size and picture_size must be even, got {object_size} and {picture_size}."
             )
-        self.config = {  # what makes another one like it
+        self.config: dict | None = {  # what makes another one like it
             "n_channels": n_channels,
             "object_size": object_size,
             "picture_size": picture_size,
@@ -138,6 +138,8 @@ class P2P(nn.Module):
             "hidden": tuple(hidden),
             "dropout": dropout,
         }
+        if picture_network is not None:  # which no numbers make again
+            self.config = None
         self.random_views = random_views
         self.hidden, self.dropout = tuple(hidden), dropout
         self.painter = PicturePainter(

@@ -24,7 +24,7 @@ from pointinteract.models._official import (
 from pointinteract.models._registry import register_model
 from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.mlp import BatchNorm, LinearNorm, rectify_
-from pointinteract.nn.pooling import LinearNormMax, chunk_size
+from pointinteract.nn.pooling import LinearNormMax, chunk_size, split_together
 from pointinteract.ops.grouping import gather
 from pointinteract.ops.neighbors import knn
 from pointinteract.ops.sampling import farthest_point_sample
@@ -76,15 +76,13 @@ class NeighborEmbedding(nn.Module):
             return self.last(edges.flatten(0, 1)).view(*places.shape[:2], -1)
         scale, shift = self.norm.scale_and_shift()
         weight = self.linear.weight * scale.unsqueeze(1)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled():
             n_each = places.shape[0]
         else:  # edges are many: so few clouds at a time that they stay near
             n_each = chunk_size(features, neighbors[0].numel() * len(weight))
         found = []
-        for part in zip(
-            features.split(n_each), places.split(n_each), neighbors.split(n_each), strict=True
-        ):
-            edges = rectify_(self._edges(*part, weight, shift), 0.0)
+        for rows, own, near in split_together(n_each, features, places, neighbors):
+            edges = rectify_(self._edges(rows, own, near, weight, shift), 0.0)
             found.append(self.last(edges.flatten(0, 1)))
         return torch.cat(found).view(*places.shape[:2], -1)
 

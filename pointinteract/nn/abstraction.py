@@ -114,7 +114,8 @@ class BallPool(nn.Module):
         index = ball_query(centers, xyz, self.radius, self.n_neighbors)  # (B, G, K)
         offsets = gather(xyz, index) - centers.unsqueeze(2)
         first, last = self._layer(0), self._layer(-1)
-        weight, bias = first.linear.weight, first.linear.bias
+        weight: Tensor = first.linear.weight
+        bias: Tensor | None = first.linear.bias
         if not self.training:
             weight, bias = self._first()
         rows = F.linear(offsets, weight[:, :3], bias)  # (B, G, K, V)

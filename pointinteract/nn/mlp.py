@@ -26,19 +26,21 @@ class BatchNorm(nn.BatchNorm1d):
     momentum: float
 
     def forward(self, input: Tensor) -> Tensor:
-        rows = input.reshape(-1, input.shape[-1])
+        return self._normalized(input.reshape(-1, input.shape[-1])).view(input.shape)
+
+    def _normalized(self, rows: Tensor) -> Tensor:
         if self.training and rows.shape[0] == 1:
-            out = F.batch_norm(
+            return F.batch_norm(
                 rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        else:
-            out = super().forward(rows)
-        return out.view(input.shape)
+        return super().forward(rows)
 
     def rectified(self, rows: Tensor, negative_slope: float | None) -> Tensor:
         """Normalize and rectify (..., C) with the statistics of the batch."""
         if not can_normalize(rows, self.weight):
-            return rectify_(self(rows), negative_slope)
+            # Not in place on a view, for which autograd would copy the gradient of all rows.
+            flat = self._normalized(rows.reshape(-1, rows.shape[-1]))
+            return rectify_(flat, negative_slope).view(rows.shape)
         slope = 1.0 if negative_slope is None else negative_slope
         out, mean, var = NormRectify.apply(rows, self.weight, self.bias, self.eps, slope)
         self.remember(mean, var, rows.shape[:-1].numel())

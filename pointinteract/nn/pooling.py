@@ -142,6 +142,19 @@ def chunk_size(like: Tensor, n_each: int) -> int:
     return max(1, limit // max(1, n_each))
 
 
+def split_together(size: int, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Cut tensors along their first axis into parts of `size`; a recorded graph keeps them whole.
+
+    Returns
+    -------
+    parts : list of tuples
+        Of one part of each tensor.
+    """
+    if torch.compiler.is_compiling():
+        return [tensors]
+    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
+
+
 def _chunked(rows: Tensor) -> bool:
     return rows.shape[0] > 0 and rows.shape[1] > 0
 

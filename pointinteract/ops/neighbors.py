@@ -90,24 +90,10 @@ def knn(
     check_same_batch("query", query, "points", points)
     check_count("k", k, points.shape[1])
     query, points = query.detach(), points.detach()
-    if _search.can_search(query, points):
-        index = _search.nearest_few(query, points, k)
-        return (index, _distance_to(query, points, index)) if return_distances else index
-    if _search.can_refine(query, points, k):
-        index = _search.nearest_many(query, points, k)
-        return (index, _distance_to(query, points, index)) if return_distances else index
-    distances, indices = [], []
-    for queries, candidates, _ in _blocks(query, points):
-        distance = square_distance(queries, candidates)
-        index = _nearest(distance, k)
-        indices.append(index.view(-1, k))
-        if return_distances:
-            distances.append(distance.gather(-1, index).view(-1, k))
-    shape = (*query.shape[:2], k)
-    index = torch.cat(indices).view(shape)
-    if return_distances:
-        return index, torch.cat(distances).view(shape).to(query.dtype)
-    return index
+    # A recorded graph gets one node: what is inside chooses among kernels and looks at values.
+    find = _knn_node if torch.compiler.is_compiling() else _find_nearest
+    index = find(query, points, k)
+    return (index, _distance_to(query, points, index)) if return_distances else index
 
 
 def knn_of_repeated(points: Tensor, counts: Tensor, k: int) -> Tensor:
@@ -192,7 +178,23 @@ def ball_query(query: Tensor, points: Tensor, radius: float, k: int) -> Tensor:
 
 def ball_members(query: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tensor, Tensor]:
     """Return what :func:`ball_query` does, and how many places are not filled up, (B, M)."""
-    query, points = query.detach(), points.detach()
+    find = _ball_node if torch.compiler.is_compiling() else _find_members
+    return find(query.detach(), points.detach(), radius, k)
+
+
+def _find_nearest(query: Tensor, points: Tensor, k: int) -> Tensor:
+    if _search.can_search(query, points):
+        return _search.nearest_few(query, points, k)
+    if _search.can_refine(query, points, k):
+        return _search.nearest_many(query, points, k)
+    found = [
+        _nearest(square_distance(queries, candidates), k).view(-1, k)
+        for queries, candidates, _ in _blocks(query, points)
+    ]
+    return torch.cat(found).view(*query.shape[:2], k)
+
+
+def _find_members(query: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tensor, Tensor]:
     if _search.can_search(query, points):
         return _search.first_within(query, points, radius, k)
     inside = square_distance(query, points) < radius * radius  # (B, M, N)
@@ -253,3 +255,25 @@ def _fill_by_count(index: Tensor, counts: Tensor, k: int) -> Tensor:
     filled_before = times.cumsum(-1) - times
     stays = (filled_before < k) & (times > 0)
     return torch.where(stays, index, index[..., :1])
+
+
+# The same as nodes of recorded graphs, with the shapes that they have there.
+@torch.library.custom_op("pointinteract::knn", mutates_args=())
+def _knn_node(query: Tensor, points: Tensor, k: int) -> Tensor:
+    return _find_nearest(query, points, k)
+
+
+@_knn_node.register_fake
+def _(query: Tensor, points: Tensor, k: int) -> Tensor:
+    return query.new_empty((*query.shape[:2], k), dtype=torch.int64)
+
+
+@torch.library.custom_op("pointinteract::ball_members", mutates_args=())
+def _ball_node(query: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tensor, Tensor]:
+    return _find_members(query, points, radius, k)
+
+
+@_ball_node.register_fake
+def _(query: Tensor, points: Tensor, radius: float, k: int) -> tuple[Tensor, Tensor]:
+    index = query.new_empty((*query.shape[:2], k), dtype=torch.int64)
+    return index, query.new_empty(query.shape[:2], dtype=torch.int64)

@@ -37,7 +37,7 @@ def clouds(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", sweep("compile"))
+@pytest.mark.parametrize("name", list(sweep("compile")))
 def test_compiles_without_a_break(name):
     module, points = make(name), clouds(2, 96, 3)
     torch._dynamo.reset()
@@ -48,7 +48,7 @@ def test_compiles_without_a_break(name):
         torch.testing.assert_close(compiled, module(points), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sweep("export"))
+@pytest.mark.parametrize("name", list(sweep("export")))
 def test_program_takes_other_batches_and_numbers_of_points(name):
     module = make(name)
 
@@ -60,7 +60,7 @@ def test_program_takes_other_batches_and_numbers_of_points(name):
             torch.testing.assert_close(program(points), module(points), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sweep("onnx"))
+@pytest.mark.parametrize("name", list(sweep("onnx")))
 def test_onnx_file_gives_the_same_scores(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     module, points = make(name), clouds(3, N_POINTS + 37, 3)

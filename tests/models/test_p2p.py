@@ -283,3 +283,8 @@ def _official_gradients(module):
         for parameter, source in zip(carrier.parameters(), module.parameters(), strict=True):
             parameter.copy_(source.grad)
     return to_official(carrier)
+
+
+def test_somebody_elses_picture_network_cannot_be_made_again_from_numbers():
+    assert P2P().config["picture_size"] == 224
+    assert P2P(picture_network=P2P().picture_network).config is None
