@@ -30,9 +30,9 @@ class BatchNorm(nn.BatchNorm1d):
 
     def _normalized(self, rows: Tensor) -> Tensor:
         if self.training and rows.shape[0] == 1:
-            return F.batch_norm(
-                rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
+            # Copies: a later forward must not change what this one's backward reads.
+            mean, var = self.running_mean.clone(), self.running_var.clone()
+            return F.batch_norm(rows, mean, var, self.weight, self.bias, eps=self.eps)
         return super().forward(rows)
 
     def rectified(self, rows: Tensor, negative_slope: float | None) -> Tensor:
@@ -49,7 +49,8 @@ class BatchNorm(nn.BatchNorm1d):
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """Return the stored normalization as y = scale * x + shift, each of shape (C,)."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return scale, self.bias - scale * self.running_mean
+        # A copy: a later forward in training must not change what this one's backward reads.
+        return scale, self.bias - scale * self.running_mean.clone()
 
     def normalize(self, values: Tensor, mean: Tensor, var: Tensor, n_rows: int) -> Tensor:
         """Normalize `values` (..., C) with statistics of the batch that were found elsewhere.
@@ -75,8 +76,10 @@ class BatchNorm(nn.BatchNorm1d):
         """Move the stored statistics towards those of a batch, `var` being the biased one."""
         self.num_batches_tracked.add_(1)
         unbiased = var * (n_rows / (n_rows - 1))
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        # Through `data`: torch's own normalization holds on to these tensors for its backward,
+        # in which it does not read them, and would refuse if a second forward had changed them.
+        self.running_mean.data.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.data.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
 
 
 class LinearNorm(nn.Module):

@@ -92,3 +92,39 @@ def test_rectifier_works_in_place():
     assert rectify_(rows, 0.5).tolist() == [-0.5, 2.0]
     assert rectify_(rows, 0.0).tolist() == [0.0, 2.0]
     assert rows.tolist() == [0.0, 2.0]
+
+
+def test_two_forwards_of_different_sizes_before_one_backward():
+    """The small one is normalized by torch, the large one may be by a compiled kernel."""
+    torch.manual_seed(0)
+    layer = LinearNorm(3, 256)
+    small, large = torch.randn(4, 3), torch.randn(200, 3)
+
+    (layer(small).square().mean() + layer(large).square().mean()).backward()
+
+    expected = LinearNorm(3, 256)
+    expected.load_state_dict({**layer.state_dict(), **_fresh_statistics(expected)})
+    one = torch.autograd.grad(expected(small).square().mean(), expected.linear.weight)[0]
+    other = torch.autograd.grad(expected(large).square().mean(), expected.linear.weight)[0]
+    torch.testing.assert_close(layer.linear.weight.grad, one + other)
+    torch.testing.assert_close(layer.norm.running_var, expected.norm.running_var)
+    assert layer.norm.num_batches_tracked == 2
+
+
+@pytest.mark.parametrize("training, n_rows", [(False, 5), (True, 1)])
+def test_stored_statistics_that_were_used_are_those_of_the_backward(training, n_rows):
+    torch.manual_seed(0)
+    layer = LinearNorm(3, 4)
+    rows, others = torch.randn(n_rows, 3), 5 + torch.randn(50, 3)
+    layer.train(training)
+    expected = torch.autograd.grad(layer(rows).square().sum(), [*layer.parameters()])
+
+    loss = layer(rows).square().sum()
+    layer.train()(others)  # moves the statistics
+    found = torch.autograd.grad(loss, [*layer.parameters()])
+
+    torch.testing.assert_close(found, expected)
+
+
+def _fresh_statistics(layer):
+    return {f"norm.{name}": value for name, value in layer.norm.named_buffers()}
