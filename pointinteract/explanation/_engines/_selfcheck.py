@@ -159,7 +159,7 @@ class CheckedEngines:
             _relative(answers[row], plain[number : number + 1])
             for number, (answers, row) in enumerate(zip(found, rows, strict=True))
         ]
-        if not max(errors) <= _tolerance(games[0]):
+        if not all(error <= _tolerance(games[0]) for error in errors):  # NaN is none of them
             model.n_clipped = n_clipped
             for game in games:  # which finds the cloud that is meant, and warns
                 yield self.answers(game, coalitions, advance)
