@@ -41,6 +41,9 @@ LOSSES = {
     "A literal, alpha 0.003": dict(estimator="A", form="literal", weight=0.003),
     "A literal, alpha 0.03": dict(estimator="A", form="literal", weight=0.03),
 }
+# Those that every network is trained with, and those of the cheap one alone.
+FEW_LOSSES = ("masked augmentation", "A literal", "A log-ratio", "D")
+FURTHER_LOSSES = ("A log-ratio, batch statistics", "D, batch statistics")
 # Share of each batch that a loss is taken of, and how many times longer a step takes with it.
 SUB_BATCH = 0.25
 TIME_FACTOR = 2.75
@@ -371,7 +374,12 @@ def make_jobs(backbones: list[str], cheap: str, n_seeds: int) -> list[Job]:
                     add_training(backbone, seed, "conclusion2b", arm=arm, fraction=fraction,
                                  seven=True)  # fmt: skip
         if backbone == cheap:
-            _add_losses(add_training, cheap, seeds)
+            _add_losses(add_training, cheap, seeds, (*FEW_LOSSES, *FURTHER_LOSSES))
+            for loss in ("A literal, alpha 0.003", "A literal, alpha 0.03"):
+                add_training(cheap, 0, "alphas", arm=f"scratch + {loss}", loss=loss)
+    for backbone in everyone:
+        if backbone != cheap:
+            _add_losses(add_training, backbone, seeds, FEW_LOSSES)
     return list(jobs.values())
 
 
@@ -379,15 +387,12 @@ def fractions_of(backbone: str) -> tuple[float, ...]:
     return FEWER_FRACTIONS.get(backbone, FRACTIONS)
 
 
-def _add_losses(add_training, backbone: str, seeds: range) -> None:
+def _add_losses(add_training, backbone: str, seeds: range, losses: tuple[str, ...]) -> None:
     for seed in seeds:
         for arm in ("scratch", "pre-trained"):
             add_training(backbone, seed, "losses", arm=arm)
-        for loss in ("masked augmentation", "A literal", "A log-ratio", "D",
-                     "A log-ratio, batch statistics", "D, batch statistics"):  # fmt: skip
+        for loss in losses:
             add_training(backbone, seed, "losses", arm=f"scratch + {loss}", loss=loss)
         add_training(backbone, seed, "losses", arm="pre-trained + A log-ratio", loss="A log-ratio")
         add_training(backbone, seed, "losses", arm="scratch, about equal time",
                      epochs_factor=TIME_FACTOR)  # fmt: skip
-    for loss in ("A literal, alpha 0.003", "A literal, alpha 0.03"):
-        add_training(backbone, 0, "alphas", arm=f"scratch + {loss}", loss=loss)

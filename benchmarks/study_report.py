@@ -154,15 +154,18 @@ class Report:
     def losses(self, study: InteractionStudy, table: pd.DataFrame, output: Path) -> None:
         self.arms(study, table)
         self.leads(study)
-        seconds = table.groupby("arm", sort=False)["seconds"].mean().round(1)
-        listed = ", ".join(f"{arm} {value:g}" for arm, value in seconds.items())
+        seconds = table.groupby(["backbone", "arm"], sort=False)["seconds"].mean().round(1)
+        listed = ", ".join(f"{name} {arm} {value:g}" for (name, arm), value in seconds.items())
         self.say(f"\n  seconds of training: {listed}")
         self.say("\n  raw strength beside kappa: an arm may raise a share by lowering the rest")
         raw = study.ranges_.query("clouds == 'all' and normalize == 'raw' and bounds == '0.3/0.7'")
-        raw = raw.pivot_table(index="arm", columns="which", values="value", sort=False)
+        raw = raw.pivot_table(
+            index=["backbone", "arm"], columns="which", values="value", sort=False
+        )
         self.say(raw.to_string(float_format=lambda value: f"{value:.3f}"))
         self.figure(study.plot("orders"), output, "losses_orders.png")
-        shown = pd.concat([table, self.models("alphas")])
+        alphas = self.models("alphas")
+        shown = pd.concat([table[table["backbone"].isin(alphas["backbone"])], alphas])
         first = shown[(shown["seed"] == 0) & shown["arm"].str.startswith("scratch")]
         literal = first[first["arm"].str.contains("literal") | (first["arm"] == "scratch")]
         display = LossCurvesDisplay(
