@@ -62,8 +62,10 @@ class BallPool(nn.Module):
         -------
         pooled : Tensor of shape (B, G, W), W the last of `hidden`
         """
-        # A recorded graph cannot tell how many different points there will be.
-        if self.training or torch.compiler.is_compiling():
+        # Statistics of the batch are those of filled balls, whatever mode the rest is in; and a
+        # recorded graph cannot tell how many different points there will be.
+        counts = any(layer.norm.training for layer in cast(list[LinearNorm], list(self.layers)))
+        if counts or torch.compiler.is_compiling():
             return self._forward_filled(xyz, features, centers)
         # A few clouds at a time: every pair of a center and a point is looked at.
         chunk = chunk_size(xyz, centers.shape[1] * xyz.shape[1])
@@ -116,12 +118,12 @@ class BallPool(nn.Module):
         first, last = self._layer(0), self._layer(-1)
         weight: Tensor = first.linear.weight
         bias: Tensor | None = first.linear.bias
-        if not self.training:
+        if not first.norm.training:
             weight, bias = self._first()
         rows = F.linear(offsets, weight[:, :3], bias)  # (B, G, K, V)
         if self.n_in:
             rows = rows + gather(F.linear(features, weight[:, 3:]), index)
-        if self.training:
+        if first.norm.training:
             rows = first.norm.rectified(rows, first.negative_slope)
         else:
             rows = rectify_(rows, first.negative_slope)

@@ -219,6 +219,25 @@ def test_ball_describes_what_it_does_to_pairs(points):
     torch.testing.assert_close(encoded.amax(0), pooled)
 
 
+def test_mode_of_the_normalization_decides_whose_statistics_count(points):
+    """As when statistics are adapted to new clouds while the rest stays in evaluation."""
+    ball = BallPool(2, (6, 7), 0.5, 4).double()
+    xyz, features = points[..., :3], points[..., 3:]
+    expected = ball(xyz, features, xyz[:, :5])
+
+    adapted = copy.deepcopy(ball).eval()
+    for layer in adapted.layers:
+        layer.norm.train()
+
+    torch.testing.assert_close(adapted(xyz, features, xyz[:, :5]), expected)
+    frozen = copy.deepcopy(ball).train()
+    for layer in frozen.layers:
+        layer.norm.eval()
+    torch.testing.assert_close(
+        frozen(xyz, features, xyz[:, :5]), copy.deepcopy(ball).eval()(xyz, features, xyz[:, :5])
+    )
+
+
 # --- golden numbers and checkpoints -----------------------------------------------------------
 
 
