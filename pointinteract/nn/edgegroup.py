@@ -59,7 +59,7 @@ class EdgeConvGroup(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             exact = torch.float64 if features.dtype == torch.float64 else torch.float32
             weight = self.linear.weight.to(exact)
-            mean, covariance = edge_moments(features.to(exact), neighbors)
+            mean, covariance = edge_moments_by_cloud(features.to(exact), neighbors)
             means = mean @ weight.t()  # (B, n_out)
             variances = ((weight @ covariance) * weight).sum(-1)
             means = means.unflatten(1, (norm.num_groups, -1))  # (B, groups, n_out / groups)
@@ -75,7 +75,7 @@ class EdgeConvGroup(nn.Module):
         return f"negative_slope={self.negative_slope}"
 
 
-def edge_moments(features: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
+def edge_moments_by_cloud(features: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and covariance of the edges [x_j - x_i, x_i] of each cloud.
 
     Parameters

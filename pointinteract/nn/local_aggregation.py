@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointinteract.nn.edgeconv import EdgeConv
+from pointinteract.nn.edgegroup import edge_moments_by_cloud
 from pointinteract.nn.mlp import BatchNorm, LinearNorm, rectify_
 from pointinteract.nn.pooling import chunk_size
 from pointinteract.ops.grouping import gather
@@ -62,14 +63,12 @@ class EdgeMoments(NamedTuple):
 
 def edge_moments(places: Tensor, neighbors: Tensor) -> EdgeMoments:
     """Find the moments of the edges of points (B, N, 3) to their neighbors (B, N, k)."""
-    # Steps are small beside places: differences first, so that nothing large cancels.
-    steps = gather(places, neighbors) - places.unsqueeze(2)
-    edges = torch.cat([steps, places.unsqueeze(2).expand_as(steps)], dim=-1)
-    edges = edges.flatten(0, 2).double()  # (B N k, 6)
-    mean = edges.mean(0)
-    centered = edges - mean
-    covariance = centered.t() @ centered / edges.shape[0]
-    return EdgeMoments(mean.to(places.dtype), covariance.to(places.dtype), edges.shape[0])
+    means, covariances = edge_moments_by_cloud(places.double(), neighbors)
+    mean = means.mean(0)
+    apart = means - mean
+    covariance = covariances.mean(0) + apart.t() @ apart / means.shape[0]
+    n_edges = neighbors.numel()
+    return EdgeMoments(mean.to(places.dtype), covariance.to(places.dtype), n_edges)
 
 
 class LocalAggregation(nn.Module):

@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -323,14 +322,6 @@ def test_statistics_of_edges_do_not_cancel_far_from_the_origin(pair):
         literal.state_dict()[name] - before,
     )
     torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-6)
-
-
-@pytest.mark.golden
-def test_golden_first_samples(shared):
-    with np.load(shared / "golden" / "curvenet" / "golden.npz", allow_pickle=False) as arrays:
-        points, expected = torch.from_numpy(arrays["input"]), arrays["fps_index"]
-
-    np.testing.assert_array_equal(farthest_point_sample(points, 256), expected)
 
 
 def _official_gradients(module):

@@ -12,7 +12,7 @@ import torch
 
 from pointinteract.exceptions import CheckpointError
 from pointinteract.models import list_official, load_official, to_official
-from pointinteract.ops import knn
+from pointinteract.ops import farthest_point_sample, knn
 
 # How each further array of a system is found: a function of the module and of a record of
 # {layer name: (first input, output)} of the forward pass, giving channels last.
@@ -206,6 +206,18 @@ def test_golden_first_neighbors(golden):
     found = knn(points[:, : expected.shape[1]], points, manifest["config"]["k"])
 
     np.testing.assert_array_equal(found.sort(-1).values, expected)
+
+
+@pytest.mark.golden
+def test_golden_first_samples(golden):
+    manifest, arrays, _, _ = golden
+    if "fps_index" not in arrays:
+        pytest.skip(f"no samples are stored for {manifest['system']}")
+    points = torch.from_numpy(arrays["input"])
+
+    found = farthest_point_sample(points, arrays["fps_index"].shape[1])
+
+    np.testing.assert_array_equal(found, arrays["fps_index"])
 
 
 @pytest.mark.golden

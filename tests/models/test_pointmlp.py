@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,6 @@ from torch import nn
 from pointinteract.exceptions import CheckpointError
 from pointinteract.models import PointMLP, create_model, load_official, to_official
 from pointinteract.nn.mlp import BatchNorm
-from pointinteract.ops import farthest_point_sample
 
 SMALL = {
     "n_samples": (24, 12, 6, 3),
@@ -283,15 +281,6 @@ def test_scale_does_not_see_the_batch(pair, points):
     with torch.no_grad():
         alone = torch.cat([ours(cloud[None]) for cloud in points])
         torch.testing.assert_close(ours(points), alone, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("system", ["pointmlp", "pointmlp_elite"])
-def test_golden_first_samples(shared, system):
-    with np.load(shared / "golden" / system / "golden.npz", allow_pickle=False) as arrays:
-        points, expected = torch.from_numpy(arrays["input"]), arrays["fps_index"]
-
-    np.testing.assert_array_equal(farthest_point_sample(points, 512), expected)
 
 
 def test_sizes_are_read_from_the_checkpoint():

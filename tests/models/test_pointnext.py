@@ -258,15 +258,6 @@ def test_height_is_a_fourth_feature(points):
         torch.testing.assert_close(ours(points), literal(points), rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.golden
-@pytest.mark.parametrize("system", ["pointnext_s", "pointnext_s_c64"])
-def test_golden_first_samples(shared, system):
-    with np.load(shared / "golden" / system / "golden.npz", allow_pickle=False) as arrays:
-        points, expected = torch.from_numpy(arrays["input"]), arrays["fps_index"]
-
-    np.testing.assert_array_equal(farthest_point_sample(points, 512), expected)
-
-
 @pytest.mark.parametrize("name", ["pointnext_s", "pointnext_s_c64"])
 def test_sizes_are_read_from_the_checkpoint(name):
     ours = create_model(name, n_channels=4, n_classes=3)
