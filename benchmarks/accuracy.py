@@ -17,13 +17,11 @@ its plan_*.json to measure anew.
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import shlex
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,6 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from _runs import Clock, read_json, run_all, write_json, write_results  # noqa: E402
 from sklearn.metrics import balanced_accuracy_score  # noqa: E402
 
 from pointinteract import PointClassifier, create_model, list_models  # noqa: E402
@@ -169,50 +168,6 @@ def run_job(model: str, seed: int, path: str, settings: Settings, store: str) ->
     return f"{model:16s} seed {seed}: {record['accuracy']:.2%} in {seconds:.0f} s"
 
 
-def write_json(path: Path, content: dict) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(path)
-
-
-def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-class Clock:
-    """Minutes since the start, before every line; and whether there is time for one more job."""
-
-    def __init__(self, limit: float) -> None:
-        self.started, self.limit = time.perf_counter(), limit
-
-    @property
-    def minutes(self) -> float:
-        return (time.perf_counter() - self.started) / 60
-
-    def tell(self, text: str) -> None:
-        print(f"[{self.minutes:6.1f} min] {text}", flush=True)
-
-
-def run_all(jobs: list[tuple], function, arguments, clock: Clock, foreseen: float) -> None:
-    """Run jobs in processes of one thread each, and tell of each; a failure stops no other."""
-    context = multiprocessing.get_context("spawn")
-    waiting = list(jobs)
-    with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool:
-        running: dict = {}
-        while waiting or running:
-            while waiting and len(running) < arguments.jobs:
-                job = waiting.pop(0)
-                if clock.minutes + foreseen > clock.limit:
-                    clock.tell(f"not started, the time limit is near: {job[:2]}")
-                    continue
-                running[pool.submit(function, *job)] = job
-            if running:
-                future = next(as_completed(running))
-                job = running.pop(future)
-                error = future.exception()
-                clock.tell(f"FAILED {job[:2]}: {error!r}" if error else future.result())
-
-
 def describe(settings: Settings, data: Data) -> str:
     points = f"{settings.n_points} points a cloud, {len(data.y)} training and "
     points += f"{len(data.y_test)} test clouds (official split)"
@@ -256,18 +211,6 @@ def make_table(store: Path, models: list[str], n_seeds: int) -> str:
     return "\n".join(lines)
 
 
-def write_results(path: Path, digest: str, text: str) -> None:
-    """Append a section, or put it in the place of an earlier one of the same settings."""
-    begin, end = f"<!-- accuracy {digest} -->\n", f"<!-- end of accuracy {digest} -->\n"
-    old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    section = f"{begin}{text}\n{end}"
-    if begin in old and end in old:
-        old = old[: old.index(begin)] + section + old[old.index(end) + len(end) :]
-    else:
-        old = f"{old.rstrip()}\n\n{section}" if old else section
-    path.write_text(old, encoding="utf-8")
-
-
 def main() -> None:
     arguments = parse()
     settings = choose_settings(arguments)
@@ -279,7 +222,7 @@ def main() -> None:
     print(head, f"Store {store}.", sep="\n", flush=True)
     common = (arguments.data, settings, str(store))
     plans = [(m, *common) for m in arguments.models if not (store / f"plan_{m}.json").is_file()]
-    run_all(plans, make_plan, arguments, clock, 0.0)
+    run_all(plans, make_plan, clock, n_processes=arguments.jobs, foreseen=0.0)
     jobs = [
         (model, seed, *common)
         for seed in range(arguments.seeds)  # a first table of all networks as soon as may be
@@ -287,15 +230,14 @@ def main() -> None:
         if (store / f"plan_{model}.json").is_file()
         and not (store / f"{model}_{seed}.json").is_file()
     ]
-    run_all(jobs, run_job, arguments, clock, settings.minutes)
+    run_all(jobs, run_job, clock, n_processes=arguments.jobs, foreseen=settings.minutes)
     table = make_table(store, arguments.models, arguments.seeds)
     command = shlex.join(["python", "benchmarks/accuracy.py", *sys.argv[1:]])
     title = f"## Accuracy: every network on ModelNet10, budget {arguments.budget}"
     print(table)
     if not arguments.quick and any(store.glob("*_[0-9]*.json")):
-        write_results(
-            Path(arguments.results), digest, f"{title}\n\n```\n{command}\n```\n\n{head}\n\n{table}"
-        )
+        text = f"{title}\n\n```\n{command}\n```\n\n{head}\n\n{table}"
+        write_results(Path(arguments.results), f"accuracy {digest}", text)
         print(f"\nwritten to {arguments.results}")
 
 

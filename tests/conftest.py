@@ -1,5 +1,6 @@
 """Options and fixtures that every test may use."""
 
+import json
 import os
 from pathlib import Path
 
@@ -72,3 +73,41 @@ def clouds() -> np.ndarray:
 def labels() -> np.ndarray:
     """The kind of each of `clouds`, as the strings that users have: (8,)."""
     return np.array(["flat", "ball"] * 4)
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+    """A tiny CLIP with random weights, a tokenizer of letters and its preprocessing."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("clip")
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = letters + [f"{x}</w>" for x in letters] + ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 12})
+    )
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {"size": {"shortest_edge": 16}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+        )
+    )
+    layers = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    layers["num_attention_heads"] = 2
+    config = transformers.CLIPConfig(
+        text_config={
+            **layers,
+            "vocab_size": len(words),
+            "max_position_embeddings": 12,
+            "bos_token_id": vocabulary["<|startoftext|>"],
+            "eos_token_id": vocabulary["<|endoftext|>"],
+            "pad_token_id": vocabulary["<|endoftext|>"],
+        },
+        vision_config={**layers, "image_size": 16, "patch_size": 8},
+        projection_dim=10,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.CLIPModel(config).save_pretrained(folder)
+    return folder

@@ -17,7 +17,31 @@ from sklearn.utils.validation import validate_data
 from torch import nn
 
 from pointinteract.classification import PointClassifier
-from pointinteract.pretraining import JigsawPretrainer, OcCoPretrainer, ReConPretrainer
+from pointinteract.models.teachers import Teacher
+from pointinteract.pretraining import (
+    ACTPretrainer,
+    ACTTokenizerPretrainer,
+    BYOLPretrainer,
+    CLIP2PointPretrainer,
+    CrossPointPretrainer,
+    DiscreteVAEPretrainer,
+    I2PMAEPretrainer,
+    IAEPretrainer,
+    JigsawPretrainer,
+    MaskPointPretrainer,
+    MoCoPretrainer,
+    OcCoPretrainer,
+    PointBERTPretrainer,
+    PointCLIPPretrainer,
+    PointContrastPretrainer,
+    PointGPTPretrainer,
+    PointM2AEPretrainer,
+    PointMAEPretrainer,
+    ReConPretrainer,
+    SimCLRPretrainer,
+    STRLPretrainer,
+    ULIPPretrainer,
+)
 from pointinteract.testing import cloud_checks, parametrize_with_cloud_checks
 
 
@@ -64,6 +88,82 @@ class LiftedOcCoPretrainer(Lifted, OcCoPretrainer):
     """A pretrainer for tables."""
 
 
+class LiftedIAEPretrainer(Lifted, IAEPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedPointContrastPretrainer(Lifted, PointContrastPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedPointGPTPretrainer(Lifted, PointGPTPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedPointM2AEPretrainer(Lifted, PointM2AEPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedI2PMAEPretrainer(Lifted, I2PMAEPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedPointMAEPretrainer(Lifted, PointMAEPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedMaskPointPretrainer(Lifted, MaskPointPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedACTPretrainer(Lifted, ACTPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedACTTokenizerPretrainer(Lifted, ACTTokenizerPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedPointCLIPPretrainer(Lifted, PointCLIPPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedCLIP2PointPretrainer(Lifted, CLIP2PointPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedULIPPretrainer(Lifted, ULIPPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedDiscreteVAEPretrainer(Lifted, DiscreteVAEPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedPointBERTPretrainer(Lifted, PointBERTPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedBYOLPretrainer(Lifted, BYOLPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedCrossPointPretrainer(Lifted, CrossPointPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedMoCoPretrainer(Lifted, MoCoPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedSimCLRPretrainer(Lifted, SimCLRPretrainer):
+    """A pretrainer for tables."""
+
+
+class LiftedSTRLPretrainer(Lifted, STRLPretrainer):
+    """A pretrainer for tables."""
+
+
 class LiftedPointClassifier(Lifted, PointClassifier):
     """A classifier for tables."""
 
@@ -92,12 +192,87 @@ class SmallNet(nn.Module):
         return self.head(self.forward_pool(points))
 
 
+class Extent(Teacher):
+    """The least that an image teacher can be: where a cloud lies, and how large it is."""
+
+    takes = "clouds"
+
+    def encode(self, items):
+        rows = [[*np.mean(cloud, axis=0)[:3], *np.std(cloud, axis=0)[:3]] for cloud in items]
+        return self._checked(rows, len(items))
+
+
+class Brightness(Teacher):
+    """A teacher of pictures (n, S, S, 3): the mean brightness of their rows, in eight bands."""
+
+    def encode(self, items):
+        rows = np.asarray(items)[..., 0].mean(axis=2)
+        bands = [band.mean(axis=1) for band in np.array_split(rows, 8, axis=1)]
+        return self._checked(np.stack(bands, axis=1) + 1e-3, len(items))
+
+
+# Pictures to vectors, with weights that a copy can be trained of.
+PICTURES = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 8))
+
 # Rows lie where they lie: moved to the origin, a cloud of one point says nothing.
 LIFTED = [
     LiftedReConPretrainer(n_groups=2, group_size=2, max_epochs=1, normalize=False),
     LiftedJigsawPretrainer("pointnet_basic", hidden=(8,), max_epochs=1, normalize=False),
     LiftedOcCoPretrainer(
         "pointnet_basic", n_coarse=4, decoder_width=8, max_epochs=1, normalize=False
+    ),
+    LiftedIAEPretrainer(
+        "pointnet_basic", n_queries=16, plane_resolution=4, unet_width=4, max_epochs=1,
+        normalize=False,
+    ),
+    LiftedPointContrastPretrainer(
+        "pointnet_basic", n_matches=4, hidden=8, max_epochs=1, normalize=False
+    ),
+    LiftedPointGPTPretrainer(n_groups=2, group_size=2, max_epochs=1, normalize=False),
+    LiftedPointM2AEPretrainer(
+        n_groups=(4, 3, 2), group_sizes=(2, 2, 2), max_epochs=1, normalize=False
+    ),
+    LiftedI2PMAEPretrainer(
+        n_groups=(4, 3, 2), group_sizes=(2, 2, 2), max_epochs=1, normalize=False
+    ),
+    LiftedPointMAEPretrainer(n_groups=2, group_size=2, max_epochs=1, normalize=False),
+    LiftedMaskPointPretrainer(
+        n_groups=2, group_size=2, n_real=4, n_fake=4, contrast=True, queue_length=8,
+        max_epochs=1, normalize=False,
+    ),
+    LiftedACTPretrainer(
+        n_groups=2, group_size=2, autoencoder_epochs=1, max_epochs=1, normalize=False
+    ),
+    LiftedACTTokenizerPretrainer(n_groups=2, group_size=2, max_epochs=1, normalize=False),
+    LiftedPointCLIPPretrainer(Brightness(), picture_size=16, n_views=2, normalize=False),
+    LiftedCLIP2PointPretrainer(
+        PICTURES, picture_size=16, n_views=2, max_epochs=1, normalize=False
+    ),
+    LiftedULIPPretrainer(
+        "pointnet_basic", image_teacher=Extent(), max_epochs=1, normalize=False
+    ),
+    LiftedDiscreteVAEPretrainer(
+        n_groups=2, group_size=4, n_tokens=8, max_epochs=1, normalize=False
+    ),
+    LiftedPointBERTPretrainer(
+        tokenizer_epochs=0, n_groups=2, group_size=2, queue_length=8, contrast_width=4,
+        max_epochs=1, normalize=False,
+    ),
+    LiftedBYOLPretrainer(
+        SmallNet, projection_hidden=8, projection_width=4, max_epochs=1, normalize=False
+    ),
+    LiftedCrossPointPretrainer(
+        SmallNet, projection_hidden=8, projection_width=4, image_size=8, max_epochs=1,
+        normalize=False,
+    ),
+    LiftedMoCoPretrainer(
+        SmallNet, projection_hidden=8, projection_width=4, max_epochs=1, normalize=False
+    ),
+    LiftedSimCLRPretrainer(
+        SmallNet, projection_hidden=8, projection_width=4, max_epochs=1, normalize=False
+    ),
+    LiftedSTRLPretrainer(
+        SmallNet, projection_hidden=8, projection_width=4, max_epochs=1, normalize=False
     ),
     LiftedPointClassifier(
         model=SmallNet, max_epochs=4, learning_rate=0.02, batch_size=16, normalize=False
@@ -109,6 +284,28 @@ EXPECTED_FAILURES: dict[str, dict[str, str]] = {
     "LiftedReConPretrainer": {},
     "LiftedJigsawPretrainer": {},
     "LiftedOcCoPretrainer": {},
+    "LiftedIAEPretrainer": {},
+    "LiftedPointContrastPretrainer": {},
+    "LiftedPointGPTPretrainer": {},
+    "LiftedPointM2AEPretrainer": {},
+    "LiftedI2PMAEPretrainer": {},
+    "LiftedPointMAEPretrainer": {},
+    "LiftedMaskPointPretrainer": {},
+    "LiftedACTPretrainer": {},
+    "LiftedACTTokenizerPretrainer": {},
+    "LiftedPointCLIPPretrainer": {},
+    "LiftedCLIP2PointPretrainer": {
+        "check_estimators_overwrite_params": "joblib gives a copy of a torch module another hash, "
+        "trained or not",
+    },
+    "LiftedULIPPretrainer": {},
+    "LiftedDiscreteVAEPretrainer": {},
+    "LiftedPointBERTPretrainer": {},
+    "LiftedBYOLPretrainer": {},
+    "LiftedCrossPointPretrainer": {},
+    "LiftedMoCoPretrainer": {},
+    "LiftedSimCLRPretrainer": {},
+    "LiftedSTRLPretrainer": {},
     "LiftedPointClassifier": {},
 }
 
@@ -117,6 +314,25 @@ LEAST_CHECKS = {
     "LiftedReConPretrainer": 40,
     "LiftedJigsawPretrainer": 40,
     "LiftedOcCoPretrainer": 40,
+    "LiftedIAEPretrainer": 40,
+    "LiftedPointContrastPretrainer": 40,
+    "LiftedPointGPTPretrainer": 40,
+    "LiftedPointM2AEPretrainer": 40,
+    "LiftedI2PMAEPretrainer": 40,
+    "LiftedPointMAEPretrainer": 40,
+    "LiftedMaskPointPretrainer": 40,
+    "LiftedACTPretrainer": 40,
+    "LiftedACTTokenizerPretrainer": 40,
+    "LiftedPointCLIPPretrainer": 40,
+    "LiftedCLIP2PointPretrainer": 40,
+    "LiftedULIPPretrainer": 40,
+    "LiftedDiscreteVAEPretrainer": 40,
+    "LiftedPointBERTPretrainer": 40,
+    "LiftedBYOLPretrainer": 40,
+    "LiftedCrossPointPretrainer": 40,
+    "LiftedMoCoPretrainer": 40,
+    "LiftedSimCLRPretrainer": 40,
+    "LiftedSTRLPretrainer": 40,
     "LiftedPointClassifier": 50,
 }
 
@@ -186,6 +402,30 @@ ON_CLOUDS = [
     JigsawPretrainer("pointnet_basic", hidden=(16,), max_epochs=1),
     JigsawPretrainer("dgcnn", hidden=(16,), max_epochs=1),
     OcCoPretrainer("pointnet_basic", n_coarse=8, decoder_width=16, max_epochs=1),
+    IAEPretrainer("pointnet_basic", n_queries=16, plane_resolution=8, max_epochs=1),
+    PointContrastPretrainer("pointnet_basic", n_matches=8, hidden=16, max_epochs=1),
+    PointGPTPretrainer(n_groups=6, group_size=8, n_always_seen=2, max_epochs=1),
+    PointM2AEPretrainer(n_groups=(16, 8, 6), group_sizes=(4, 4, 4), max_epochs=1),
+    I2PMAEPretrainer(n_groups=(16, 8, 6), group_sizes=(4, 4, 4), max_epochs=1),
+    PointMAEPretrainer(n_groups=6, group_size=8, max_epochs=1),
+    MaskPointPretrainer(n_groups=6, group_size=8, n_real=16, n_fake=16, max_epochs=1),
+    ACTPretrainer(n_groups=6, group_size=8, autoencoder_epochs=1, max_epochs=1),
+    ACTTokenizerPretrainer(n_groups=6, group_size=8, max_epochs=1),
+    PointCLIPPretrainer(Brightness(), picture_size=16, n_views=2),
+    CLIP2PointPretrainer(PICTURES, picture_size=16, n_views=2, max_epochs=1),
+    ULIPPretrainer("pointnet_basic", max_epochs=1),
+    DiscreteVAEPretrainer(n_groups=6, group_size=8, n_tokens=16, max_epochs=1),
+    PointBERTPretrainer(
+        tokenizer_epochs=1, n_groups=6, group_size=8, queue_length=16, contrast_width=8,
+        max_epochs=1,
+    ),
+    BYOLPretrainer("pointnet_basic", projection_hidden=16, max_epochs=1),
+    CrossPointPretrainer(
+        "pointnet_basic", projection_hidden=16, image_size=12, max_epochs=1
+    ),
+    MoCoPretrainer("pointnet_basic", projection_hidden=16, max_epochs=1),
+    SimCLRPretrainer("pointnet_basic", projection_hidden=16, max_epochs=1),
+    STRLPretrainer("pointnet_basic", projection_hidden=16, max_epochs=1),
     PointClassifier(model="pointnet", max_epochs=1),
     PointClassifier(model="dgcnn", max_epochs=1),
 ]

@@ -76,6 +76,8 @@ def pretrained_encoder(pretrained: Any, X: Any) -> Network:
     A pretrainer that is not fitted yet (a clone, as cross-validation makes them) is fitted on X
     first; a fitted one, or one in a FrozenEstimator, is used as it is.
     """
+    if isinstance(pretrained, str) and pretrained.startswith("hf:"):
+        return _encoder_of(models.load_official(None, pretrained), pretrained)
     if isinstance(pretrained, (str, PathLike)):
         return _encoder_of_file(fspath(pretrained))
     if isinstance(pretrained, nn.Module):
@@ -149,7 +151,7 @@ def _freeze(network: nn.Module, protocol: str) -> None:
 
 
 def _encoder_of_file(path: str) -> Network:
-    """Read the encoder from a file of ours, or from an official ReCon checkpoint."""
+    """Read the encoder from a file of ours, or from a checkpoint of any original system."""
     from pointinteract import persistence
 
     if not Path(path).is_file():
@@ -157,11 +159,12 @@ def _encoder_of_file(path: str) -> Network:
     if persistence.is_saved_estimator(path):
         estimator = persistence.load(path)
         check_is_fitted(estimator, "module_")
-        encoder = getattr(estimator.module_, "encoder", estimator.module_)
-    else:
-        module = models.load_official("recon", path)
-        encoder = getattr(module, "encoder", module)
-    return _check_encoder(encoder, path)
+        return _encoder_of(estimator.module_, path)
+    return _encoder_of(models.load_official(None, path), path)
+
+
+def _encoder_of(module: nn.Module, owner: str) -> Network:
+    return _check_encoder(getattr(module, "encoder", module), owner)
 
 
 def _is_ours(network: Any) -> bool:

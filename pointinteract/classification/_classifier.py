@@ -28,9 +28,12 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         ``"recon_nano"`` without one.
     pretrained : pretrainer, path, module or None, default=None
         Where to start from instead of random weights: a pretrainer such as ReConPretrainer, a
-        file written by :func:`pointinteract.save`, or an official ReCon checkpoint. A pretrainer
-        that is not fitted yet is fitted on the same clouds first; since cross-validation clones
-        its parameters, wrap a fitted one in ``sklearn.frozen.FrozenEstimator`` to keep it.
+        file written by :func:`pointinteract.save`, a checkpoint that an original project
+        released, or weights from the Hugging Face hub by a string such as
+        ``"hf:torch-pointcloud/point-mae-base.pretrain.yatian-pang"``; see
+        :func:`pointinteract.models.load_official`. A pretrainer that is not fitted yet is
+        fitted on the same clouds first; since cross-validation clones its parameters, wrap a
+        fitted one in ``sklearn.frozen.FrozenEstimator`` to keep it.
     recipe : None, "paper", "strong" or Recipe, default=None
         Where the settings of the training come from that you leave as they are by default:
         `n_points`, `normalize`, and those from `max_epochs` to `label_smoothing`. ``"paper"``:
@@ -91,6 +94,10 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         Whether another `fit` goes on from the weights reached.
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first.
+    checkpoint : str, path or None, default=None
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
     random_state : int, RandomState instance or None, default=None
         Same integer, same numbers (on the CPU to the last bit).
@@ -158,6 +165,7 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         tol: float = 1e-4,
         warm_start: bool = False,
         normalize: bool = True,
+        checkpoint: Any = None,
         device: str = "auto",
         random_state: Any = None,
     ):
@@ -185,6 +193,7 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
         self.tol = tol
         self.warm_start = warm_start
         self.normalize = normalize
+        self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
 
@@ -215,7 +224,9 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
             stored = store_clouds(self._normalized(clouds), self.recipe_.n_points)
             targets = self._make_targets(codes)
             n_epochs = self.recipe_.max_epochs
-            self._train(stored, targets, n_epochs=n_epochs, X=X, y=y, stopper=stopper)
+            self._train(
+                stored, targets, n_epochs=n_epochs, X=X, y=y, stopper=stopper, resumable=True
+            )
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None):

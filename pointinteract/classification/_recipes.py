@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from pointinteract import models
+from pointinteract.classification._build import pretrained_encoder
 from pointinteract.classification._recipe import SHARED_SETTINGS, Recipe
 from pointinteract.models import list_models
 
@@ -202,6 +203,17 @@ PAPER_RECIPES: dict[str, Recipe] = {
         max_epochs=350,
     ),
     "transformer*": _TRANSFORMER,
+    "point_m2ae*": replace(
+        _TRANSFORMER,
+        source="Zhang et al. (Point-M2AE), NeurIPS 2022, fine-tuning on ModelNet40.",
+        label_smoothing=0.3,
+    ),
+    "point_gpt*": replace(
+        _TRANSFORMER,
+        source="Chen et al. (PointGPT), NeurIPS 2023, fine-tuning of PointGPT-S on ModelNet40.",
+        learning_rate=1e-4,
+        label_smoothing=0.0,
+    ),
     "recon*": replace(
         _TRANSFORMER,
         source="Qi et al. (ReCon), ICML 2023, full fine-tuning of the pre-trained network on "
@@ -318,5 +330,7 @@ def _network_of(classifier: Any, default_model: str) -> Any:
     if isinstance(pretrained, nn.Module):
         return getattr(pretrained, "encoder", pretrained)
     if isinstance(pretrained, str | PathLike):
-        return default_model  # official checkpoints are ReCon's
-    return getattr(pretrained, "backbone", default_model)
+        return pretrained_encoder(pretrained, None)
+    if hasattr(pretrained, "module_"):
+        return getattr(pretrained.module_, "encoder", pretrained.module_)
+    return getattr(pretrained, "backbone", getattr(pretrained, "encoder_model", default_model))

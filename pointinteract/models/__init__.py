@@ -18,17 +18,43 @@ Frozen encoders of pictures, texts and clouds, from which pre-training learns, a
 `pointinteract.models.teachers`.
 """
 
+from pointinteract.models import (
+    _act,  # noqa: F401  (makes its checkpoints known)
+    _point_bert,  # noqa: F401  (the same)
+    _point_m2ae,  # noqa: F401  (the same)
+)
 from pointinteract.models._export import OnnxFile, export_onnx, export_program
 from pointinteract.models._official import list_official, load_official, to_official
 from pointinteract.models._picture_transformers import TransformersPictures
 from pointinteract.models._registry import create_model, list_models, register_model
+from pointinteract.models.act import ACTPretraining
+from pointinteract.models.act_autoencoder import ACTAutoencoder
+from pointinteract.models.clip2point import CLIP2PointNetwork, DepthViewEncoder
+from pointinteract.models.contrast import (
+    BootstrapNetwork,
+    ContrastNetwork,
+    CrossPointNetwork,
+    MomentumContrast,
+)
 from pointinteract.models.curvenet import CurveNet
+from pointinteract.models.dense_contrast import PointEmbeddingNetwork
 from pointinteract.models.dgcnn import DGCNN
+from pointinteract.models.discrete_vae import DiscreteVAE
+from pointinteract.models.frozen_transformer import FrozenTransformer, read_frozen_transformer
 from pointinteract.models.gdanet import GDANet
+from pointinteract.models.i2p_mae import I2PMAEPretraining
+from pointinteract.models.implicit import ImplicitNetwork
+from pointinteract.models.maskpoint import MaskPointPretraining
 from pointinteract.models.mvtn import MVTN
 from pointinteract.models.p2p import P2P
 from pointinteract.models.pcn import PCN
 from pointinteract.models.pct import PCT
+from pointinteract.models.point_bert import PointBERTPretraining
+from pointinteract.models.point_gpt import PointGPT
+from pointinteract.models.point_gpt_pretraining import PointGPTPretraining
+from pointinteract.models.point_m2ae import PointM2AE
+from pointinteract.models.point_m2ae_pretraining import PointM2AEPretraining
+from pointinteract.models.point_mae import PointMAEPretraining
 from pointinteract.models.point_transformer import PointTransformer
 from pointinteract.models.pointcnn import PointCNN
 from pointinteract.models.pointmlp import PointMLP
@@ -36,22 +62,51 @@ from pointinteract.models.pointnet import PointNet, PointNetBasic
 from pointinteract.models.pointnet2 import PointNet2
 from pointinteract.models.pointnext import PointNeXt
 from pointinteract.models.recon import ReCon
+from pointinteract.models.recon_baselines import (
+    MultiTaskPretraining,
+    MultiTaskReCon,
+    TwoTowerPretraining,
+    TwoTowerReCon,
+)
 from pointinteract.models.recon_pretraining import ReConPretraining
 from pointinteract.models.simpleview import SimpleView
 from pointinteract.models.teachers import DepthDescriptorTeacher, TextEncoder, resolve_teacher
+from pointinteract.models.ulip import ULIPNetwork
 
 __all__ = [
+    "ACTAutoencoder",
+    "ACTPretraining",
+    "BootstrapNetwork",
+    "CLIP2PointNetwork",
+    "ContrastNetwork",
+    "CrossPointNetwork",
     "CurveNet",
     "DGCNN",
     "DepthDescriptorTeacher",
+    "DepthViewEncoder",
+    "DiscreteVAE",
+    "FrozenTransformer",
     "GDANet",
+    "ImplicitNetwork",
+    "MaskPointPretraining",
+    "I2PMAEPretraining",
+    "MultiTaskPretraining",
+    "MultiTaskReCon",
     "OnnxFile",
     "P2P",
+    "MomentumContrast",
     "MVTN",
     "PCN",
+    "PointBERTPretraining",
+    "PointGPT",
+    "PointGPTPretraining",
+    "PointMAEPretraining",
+    "PointM2AE",
+    "PointM2AEPretraining",
     "PointMLP",
     "PCT",
     "PointCNN",
+    "PointEmbeddingNetwork",
     "PointNet",
     "PointNet2",
     "PointNetBasic",
@@ -62,12 +117,16 @@ __all__ = [
     "SimpleView",
     "TextEncoder",
     "TransformersPictures",
+    "TwoTowerPretraining",
+    "TwoTowerReCon",
+    "ULIPNetwork",
     "create_model",
     "export_onnx",
     "export_program",
     "list_models",
     "list_official",
     "load_official",
+    "read_frozen_transformer",
     "register_model",
     "resolve_teacher",
     "to_official",

@@ -20,14 +20,15 @@ file, one `OfficialFormat`; nothing else needs to know about it. The format says
 * ``aliases``: ``(pattern, replacement)`` pairs on official names: the original keeps the
   tensor under a second name too. Written again by `to_official`, compared when read.
 * ``ignored``: patterns of official names that we have no use for (frozen teachers).
+* ``unread``: from the state written so far, tensors that the original keeps and never reads;
+  `to_official` adds them, because the original refuses a file without them.
 
 A module answers to `to_official` when its class (or instance) has ``official_system``, the
 name of its system, so modules from `create_model` can be written as well.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -35,130 +36,31 @@ from torch import Tensor, nn
 
 from pointinteract.exceptions import CheckpointError
 from pointinteract.models._checkpoint_file import list_some, read_tensors
+from pointinteract.models._hub import fetch_weights, is_hub_reference
+from pointinteract.models._official_format import (
+    Layout,
+    OfficialFormat,
+    OfficialSizes,
+    OfficialState,
+    after_prefix,
+    unit_axes,
+)
+from pointinteract.models._torch_pointcloud import is_torch_pointcloud, to_official_names
 from pointinteract.utils._random import forked_seed
 
-
-@dataclass(frozen=True)
-class Layout:
-    """How one tensor is stored by the original (`to_official`) and by us (`to_ours`)."""
-
-    to_official: Callable[[Tensor], Tensor]
-    to_ours: Callable[[Tensor], Tensor]
-
-
-def unit_axes(n_axes: int) -> Layout:
-    """Make the layout of a pointwise convolution: (out, in, 1, ...) there, (out, in) here."""
-
-    return Layout(
-        lambda tensor: tensor.reshape(*tensor.shape, *(1,) * n_axes),
-        lambda tensor: tensor.reshape(tensor.shape[:-n_axes]),
-    )
-
-
-class OfficialState(Mapping[str, Tensor]):
-    """The tensors of a checkpoint by official name; a missing one is a CheckpointError."""
-
-    def __init__(self, system: str, tensors: dict[str, Tensor]):
-        self.system = system
-        self._tensors = tensors
-
-    def __getitem__(self, key: str) -> Tensor:
-        if key not in self._tensors:
-            raise CheckpointError(
-                f"This is not a checkpoint of {self.system!r}: it has no tensor {key!r}. "
-                f"Its {len(self._tensors)} tensors are {list_some(self._tensors)}."
-            )
-        return self._tensors[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._tensors
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-    def shape(self, key: str, n_axes: int | None = None) -> tuple[int, ...]:
-        """Return the shape of tensor `key`, which must have `n_axes` axes if that is given."""
-        shape = tuple(self[key].shape)
-        if n_axes is not None and len(shape) != n_axes:
-            raise CheckpointError(
-                f"Tensor {key!r} of a checkpoint of {self.system!r} must have {n_axes} axes, "
-                f"got shape {shape}."
-            )
-        return shape
-
-
-class OfficialSizes:
-    """The sizes a caller gave, under the names of the original configuration."""
-
-    def __init__(self, system: str, given: Mapping[str, Any]):
-        self.system = system
-        self._given = dict(given)
-        self._asked: list[str] = []
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._given
-
-    def get(self, name: str, default: Any) -> Any:
-        """Return the size called `name`, or `default`: for what tensor shapes do not tell."""
-        self._asked.append(name)
-        return self._given.get(name, default)
-
-    def check(self, name: str, found: Any) -> Any:
-        """Return `found`, read from the checkpoint, unless the caller said otherwise."""
-        given = self.get(name, found)
-        if given != found:
-            raise CheckpointError(
-                f"{name}={given!r} does not fit this checkpoint of {self.system!r}: its "
-                f"tensors say {name}={found!r}."
-            )
-        return found
-
-    def refuse_unknown(self) -> None:
-        """Raise if the caller gave a size that nobody asked for."""
-        unknown = [name for name in self._given if name not in self._asked]
-        if unknown:
-            known = ", ".join(dict.fromkeys(self._asked)) or "none"
-            raise CheckpointError(
-                f"{self.system!r} has no size {', '.join(map(repr, unknown))}; "
-                f"the sizes it takes are: {known}."
-            )
-
-
-@dataclass(frozen=True)
-class OfficialFormat:
-    """What is needed to read and write checkpoints of one system; see the module's text."""
-
-    system: str
-    build: Callable[[OfficialState, OfficialSizes], nn.Module]
-    renames: tuple[tuple[str, str], ...] = ()
-    layouts: tuple[tuple[str, Layout], ...] = ()
-    aliases: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[str, ...] = ()
-
-    def official_name(self, name: str) -> str:
-        """Translate our tensor name; empty if the original has no such tensor."""
-        for pattern, replacement in self.renames:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    def alias_names(self, official: str) -> list[str]:
-        """Return the further names under which the original keeps the tensor."""
-        return [
-            re.sub(pattern, replacement, official)
-            for pattern, replacement in self.aliases
-            if re.search(pattern, official)
-        ]
-
-    def layout(self, official: str) -> Layout | None:
-        """Return how the tensor is stored, or None if as we do."""
-        for pattern, layout in self.layouts:
-            if re.search(pattern, official):
-                return layout
-        return None
-
+# The parts of a format stand here too: whoever registers one needs a single import.
+__all__ = [
+    "Layout",
+    "OfficialFormat",
+    "OfficialSizes",
+    "OfficialState",
+    "after_prefix",
+    "list_official",
+    "load_official",
+    "register_official",
+    "to_official",
+    "unit_axes",
+]
 
 _FORMATS: dict[str, OfficialFormat] = {}
 
@@ -177,7 +79,7 @@ def list_official() -> list[str]:
 
 
 def load_official(
-    system: str,
+    system: str | None,
     checkpoint: str | PathLike[str] | Mapping[str, Any],
     **sizes: Any,
 ) -> nn.Module:
@@ -185,13 +87,17 @@ def load_official(
 
     Parameters
     ----------
-    system : str
-        Name of the system, for example ``"dgcnn"``; see `list_official`.
-    checkpoint : path or mapping
+    system : str or None
+        Name of the system, for example ``"dgcnn"``; see `list_official`. None: the one that
+        the checkpoint fits. Of systems that share a network it is the one that the network
+        is from, with its numbers where tensors do not tell them (neighbors, say).
+    checkpoint : path, str or mapping
         A file written by ``torch.save`` (read without unpickling objects), an npz or
         safetensors file, or a state dict of tensors or arrays. Prefixes ``module.`` are
         dropped; dictionaries that wrap the state dict, as training scripts save them, are
-        opened.
+        opened. Or ``"hf:organisation/name"``, with ``"@revision"`` after it if you like: weights
+        from the Hugging Face hub, such as those of the organisation ``torch-pointcloud``,
+        whose names for tensors are understood.
     **sizes : int, float, bool or str
         Numbers of the original configuration under their original names, for example
         ``k=20, emb_dims=1024``. Those that tensor shapes tell are only compared with them;
@@ -200,7 +106,8 @@ def load_official(
     Returns
     -------
     module : torch.nn.Module
-        In evaluation mode, on the CPU, in the floating-point type of the checkpoint.
+        In evaluation mode, on the CPU, in the floating-point type of the checkpoint. Its
+        ``official_source`` says where it came from, with commit and licence, if from the hub.
 
     Raises
     ------
@@ -212,8 +119,31 @@ def load_official(
     --------
     to_official : The inverse.
     """
+    if system is not None:
+        _find_format(system)  # before anything is downloaded
+    source = None
+    if is_hub_reference(checkpoint):
+        found = fetch_weights(str(checkpoint))
+        source, checkpoint = found.describe(), found.path
+        system, sizes = system or found.system, found.sizes | sizes
+    tensors = read_tensors(checkpoint)
+    module = _detect(tensors, sizes) if system is None else _load(system, tensors, sizes)
+    # Not module.x = ...: to the type checker, modules hold tensors and modules only.
+    vars(module).update(official_source=source)
+    return module
+
+
+def _load(system: str, tensors: dict[str, Tensor], sizes: dict[str, Any]) -> nn.Module:
     official = _find_format(system)
-    state = OfficialState(system, read_tensors(checkpoint))
+    if is_torch_pointcloud(tensors):
+        renamed = to_official_names(system, tensors)
+        # Theirs are linear layers where the original has convolutions over single points.
+        tensors = {
+            key: layout.to_official(tensor)
+            if tensor.ndim == 2 and (layout := official.layout(key)) else tensor
+            for key, tensor in renamed.items()
+        }
+    state = OfficialState(system, tensors)
     given = OfficialSizes(system, sizes)
     with forked_seed(0):  # what is drawn at random here is overwritten
         module = official.build(state, given)
@@ -222,9 +152,34 @@ def load_official(
     loaded, omitted = _translate(official, state, module)
     # Assigning keeps the checkpoint's own types, so that nothing is lost on the way back.
     module.load_state_dict(loaded, strict=False, assign=True)
-    # Not module.x = ...: to the type checker, modules hold tensors and modules only.
     vars(module).update(official_system=system, official_omitted=omitted)
     return module.eval()
+
+
+def _detect(tensors: dict[str, Tensor], sizes: dict[str, Any]) -> nn.Module:
+    """Load tensors as the system that they fit."""
+    fitting: dict[str, nn.Module] = {}
+    for system in list_official():
+        try:
+            fitting[system] = _load(system, tensors, sizes)
+        except CheckpointError:
+            continue
+    # An encoder alone may fit a whole network's file too; what reads most of it is meant.
+    most = max((len(module.state_dict()) for module in fitting.values()), default=0)
+    fitting = {name: each for name, each in fitting.items() if len(each.state_dict()) == most}
+    own = {getattr(type(each), "official_system", None) for each in fitting.values()}
+    if len(fitting) > 1 and len(own) == 1 and own <= set(fitting):
+        fitting = {name: each for name, each in fitting.items() if name in own}
+    made = {(type(module), str(getattr(module, "config", None))) for module in fitting.values()}
+    if len(made) != 1:
+        several = f"several systems: {', '.join(fitting)}"
+        what = several if fitting else "none of the systems known"
+        raise CheckpointError(
+            f"The checkpoint fits {what}. Say which it is of, by load_official(system, "
+            f"checkpoint) with one of {', '.join(fitting or list_official())}, to read it or to "
+            f"learn what does not fit. Its {len(tensors)} tensors are {list_some(tensors)}."
+        )
+    return next(iter(fitting.values()))
 
 
 def to_official(module: nn.Module) -> dict[str, Tensor]:
@@ -267,6 +222,8 @@ def to_official(module: nn.Module) -> dict[str, Tensor]:
         for each in (key, *official.alias_names(key)):
             if each not in omitted:
                 state[each] = tensor
+    if official.unread is not None:
+        state |= official.unread(state)
     return dict(sorted(state.items()))
 
 

@@ -49,6 +49,17 @@ class Teacher:
         """Turn n items into an (n, feature_dim) float32 array, without gradients."""
         raise NotImplementedError(f"{type(self).__name__} must define encode.")
 
+    def identity(self) -> tuple[Any, ...]:
+        """Return what the answers depend on: plain settings, arrays and tensors of weights.
+
+        By this a cache knows them again. A teacher without it cannot be cached without a name.
+        """
+        raise TypeError(
+            f"{type(self).__name__} does not say what its answers depend on, so they cannot be "
+            "cached: give it a method identity() that returns settings and weights, or a name, "
+            "CachedTeacher(teacher, folder, name=...)."
+        )
+
     def _checked(self, features: Any, n_items: int) -> np.ndarray:
         """Return `features` as an (n, d) float32 array of finite numbers, or raise."""
         if isinstance(features, torch.Tensor):
@@ -144,6 +155,11 @@ class ModuleTeacher(Teacher):
         finally:
             for module in was_training:
                 module.training = True
+
+    def identity(self) -> tuple[Any, ...]:
+        """Say layers and weights; what the code of a forward pass does, nobody can tell."""
+        name = f"{type(self.module).__module__}.{type(self.module).__qualname__}"
+        return ("module", name, repr(self.module), self.takes, dict(self.module.state_dict()))
 
     def _prepared(self, batch: Sequence[Any]) -> Any:
         if self.takes == "texts":

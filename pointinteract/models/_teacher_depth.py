@@ -24,7 +24,7 @@ from pointinteract.models._teacher_base import Teacher
 from pointinteract.ops.rendering import render_depth, view_rotations
 from pointinteract.utils._params import check_int, check_option, check_real
 
-__all__ = ["DepthDescriptorTeacher"]
+__all__ = ["CELL", "N_DIRECTIONS", "DepthDescriptorTeacher", "gradient_cells"]
 
 N_DIRECTIONS = 8
 CELL = 4  # pixels
@@ -134,6 +134,12 @@ class DepthDescriptorTeacher(Teacher):
         self.feature_dim = self.components_.shape[1]
         return self
 
+    def identity(self) -> tuple[Any, ...]:
+        """Say the settings, and what `fit` found."""
+        fitted = (self.mean_, self.components_) if hasattr(self, "components_") else ()
+        drawn = (self.n_views, self.elevation, self.size, self.up, self.max_points)
+        return ("depth_descriptor", 1, drawn, fitted)
+
     def encode(self, items: Sequence[Any]) -> np.ndarray:
         """Describe clouds in the components that `fit` found: (n, feature_dim) float32."""
         if not hasattr(self, "components_"):
@@ -225,7 +231,14 @@ def _describe_pictures(pictures: Tensor) -> Tensor:
 def _oriented_gradients(pictures: Tensor) -> Tensor:
     """Histograms of gradient direction in overlapping cells: (B, V * 8 * cells)."""
     n_clouds, n_views, size, _ = pictures.shape
-    single = _smoothed(pictures.reshape(-1, 1, size, size))
+    cells = gradient_cells(pictures.reshape(-1, size, size)).view(n_clouds, n_views, -1)
+    # Every view counts alike, except an empty one.
+    return (cells / (cells.norm(dim=2, keepdim=True) + 1e-3)).flatten(1)
+
+
+def gradient_cells(pictures: Tensor) -> Tensor:
+    """Strength of gradients by direction in overlapping cells: (M, S, S) to (M, 8, S/4, S/4)."""
+    single = _smoothed(pictures.unsqueeze(1))
     padded = F.pad(single, (1, 1, 1, 1))
     across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -235,10 +248,8 @@ def _oriented_gradients(pictures: Tensor) -> Tensor:
     # Squared cosine to each direction, times the root of the strength: the jump to the
     # background is many times a crease, and should not count many times as much.
     along = along.relu().square() / ((strength + 1e-6) * (strength + 1e-2).sqrt())
-    cells = F.avg_pool2d(along, 2 * CELL, CELL, padding=CELL // 2)  # (B * V, 8, cells, cells)
-    cells = (cells + 1e-8).sqrt().view(n_clouds, n_views, -1)
-    # Every view counts alike, except an empty one.
-    return (cells / (cells.norm(dim=2, keepdim=True) + 1e-3)).flatten(1)
+    cells = F.avg_pool2d(along, 2 * CELL, CELL, padding=CELL // 2)  # (M, 8, cells, cells)
+    return (cells + 1e-8).sqrt()
 
 
 def _smoothed(single: Tensor) -> Tensor:

@@ -81,6 +81,10 @@ class TextEncoder(Teacher):
             vectors[row] = known[text]
         return vectors
 
+    def identity(self) -> tuple[Any, ...]:
+        """Say the width, all that the vectors depend on."""
+        return ("hashed_ngrams", 1, self.feature_dim)
+
     def _encode_text(
         self, text: str, places: dict[str, tuple[np.ndarray, np.ndarray]]
     ) -> np.ndarray:

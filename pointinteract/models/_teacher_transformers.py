@@ -81,13 +81,53 @@ class TransformersTeacher(Teacher):
                 features.append(self._checked(output, len(batch)))
         return np.concatenate(features)
 
+    def identity(self) -> tuple[Any, ...]:
+        """Say the weights and what is done to pictures or texts before; the model is loaded."""
+        model: Any = self._loaded()
+        shown: tuple[Any, ...] = ()
+        if self.modality == "image":
+            shown = (self._size, self._mean, self._std)
+        else:
+            shown = (sorted(self._tokenizer.get_vocab().items()),)
+        config = model.config.to_json_string(use_diff=False)
+        return ("transformers", type(model).__name__, config, shown, dict(model.state_dict()))
+
+    @property
+    def model(self) -> nn.Module:
+        """The frozen model; loaded when first asked for."""
+        return self._loaded()
+
+    @property
+    def picture_size(self) -> int:
+        """Height of the pictures that the model was trained with, in pixels."""
+        self._loaded()
+        return self._size if isinstance(self._size, int) else self._size[0]
+
+    @property
+    def picture_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of the colors of pictures that the model was trained with."""
+        self._loaded()
+        return self._mean, self._std
+
+    def encode_pixels(self, pixels: Tensor) -> np.ndarray:
+        """Encode pictures (n, 3, H, W) that are not of colors, as they are: (n, feature_dim)."""
+        model = self._loaded()
+        with torch.inference_mode():
+            batches = pixels.split(self.batch_size)
+            return np.concatenate(
+                [self._checked(self._encode_pixels(model, b), len(b)) for b in batches]
+            )
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None, "_tokenizer": None}
 
     def _encode_images(self, model: Any, batch: Sequence[Any]) -> Tensor:
         pictures = as_pictures(batch, self._size)
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self._mean, self._std))
-        pixels = ((pictures - mean) / std).to(self.device)
+        return self._encode_pixels(model, (pictures - mean) / std)
+
+    def _encode_pixels(self, model: Any, pixels: Tensor) -> Tensor:
+        pixels = pixels.to(self.device)
         if hasattr(model, "get_image_features"):
             return _vector(model.get_image_features(pixel_values=pixels))
         return _vector(model(pixel_values=pixels), has_pooling=self._has_pooling)

@@ -150,7 +150,7 @@ def _build(state: OfficialState, sizes: OfficialSizes) -> DGCNN:
 
 
 # WangYueFt/dgcnn, pytorch/model.py
-register_official(
+DGCNN_FORMAT = register_official(
     OfficialFormat(
         system="dgcnn",
         build=_build,

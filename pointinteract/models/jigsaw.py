@@ -7,16 +7,14 @@ looks like, beside what the whole cloud looks like, decides on the label of the 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointinteract.nn.mlp import LinearNorm
+from pointinteract.nn.point_head import point_feature_width
 from pointinteract.nn.pooling import first_maximum
 
 __all__ = ["JigsawNetwork"]
-
-_PROBE_POINTS = 64
 
 
 class JigsawNetwork(nn.Module):
@@ -78,30 +76,3 @@ class JigsawNetwork(nn.Module):
         for layer in self.layers:
             rows = layer(rows)
         return self.out(self.dropout(rows))
-
-
-def point_feature_width(encoder: Any, n_channels: int) -> int:
-    """Channels of the features that an encoder answers for every point; raises if it does not.
-
-    Asked by a made cloud, since networks say the width of their pooled vector only.
-    """
-    if not hasattr(encoder, "forward_features"):
-        raise ValueError(
-            "the encoder must have a method forward_features(points) that answers one row a "
-            f"point, (B, N, C); {type(encoder).__name__} lacks it."
-        )
-    weight = next(encoder.parameters(), torch.empty(0))
-    probe = torch.linspace(-1, 1, _PROBE_POINTS * n_channels).to(weight)
-    modes = [(layer, layer.training) for layer in encoder.modules()]
-    encoder.eval()  # nothing random is drawn and no statistic moves
-    with torch.no_grad():
-        features = encoder.forward_features(probe.view(1, _PROBE_POINTS, n_channels))
-    for layer, training in modes:  # a layer that somebody froze stays so
-        layer.training = training
-    if features.ndim != 3 or features.shape[1] != _PROBE_POINTS:
-        raise ValueError(
-            "jigsaw needs one row of features a point, (B, N, C); forward_features of "
-            f"{type(encoder).__name__} answers {tuple(features.shape)} for a cloud of "
-            f"{_PROBE_POINTS} points. Networks of the PointNet or DGCNN kind answer points."
-        )
-    return features.shape[2]

@@ -12,13 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pointinteract.models._official import (
-    OfficialFormat,
-    OfficialSizes,
-    OfficialState,
-    register_official,
-    unit_axes,
-)
+from pointinteract.models._official import OfficialSizes, OfficialState, unit_axes
 from pointinteract.models._registry import register_model
 from pointinteract.nn.attention import count_bias
 from pointinteract.nn.mlp import BatchNorm
@@ -28,10 +22,31 @@ from pointinteract.nn.structure import PatchTokens
 from pointinteract.nn.transformer import PreNormBlock, drop_path_rates, position_embedding
 from pointinteract.ops.grouping import group, group_index, take_groups
 
-__all__ = ["PointTransformer"]
+__all__ = [
+    "TRANSFORMER_LAYOUTS",
+    "TRANSFORMER_RENAMES",
+    "PointTransformer",
+    "build_transformer",
+    "transformer_sizes",
+]
 
 HEADS = ("mlp", "mlp2", "linear")
 _HEAD_WIDTH = 256
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "base": {"width": 384, "depth": 12, "n_heads": 6, "n_groups": 64,
+             "patch_hidden": (128, 256, 512)},
+    # Ours, for two cores; the sizes are those of ReCon's "nano".
+    "nano": {"width": 192, "depth": 4, "n_heads": 3, "n_groups": 32,
+             "patch_hidden": (32, 64, 128)},
+}
+
+
+def transformer_sizes(size: str) -> dict[str, Any]:
+    """Numbers of a named size: ``"base"``, the published one, or ``"nano"``."""
+    if size not in _SIZES:
+        raise ValueError(f"size must be one of {sorted(_SIZES)}, got {size!r}.")
+    return {"group_size": 32} | _SIZES[size]
 
 
 class PointTransformer(nn.Module):
@@ -130,17 +145,32 @@ class PointTransformer(nn.Module):
 
     def forward_features(self, points: Tensor) -> Tensor:
         """Return the tokens, (B, 1 + G, width): class token first, then the patches."""
-        neighborhoods, centers = group(
-            points, self.n_groups, self.group_size, skip_near_origin=self.skip_near_origin
-        )
-        return self.encode(self.bridge(self.patch_embedding(neighborhoods)), centers)
+        neighborhoods, centers = self.patches(points)
+        return self.encode(self.embed_patches(neighborhoods), centers)
 
     def forward_pool(self, points: Tensor) -> Tensor:
         """Return class token and maximum over the patches, (B, 2 width)."""
         tokens = self.forward_features(points)
         return torch.cat([tokens[:, 0], tokens[:, 1:].amax(1)], dim=1)
 
-    def encode(self, patches: Tensor, centers: Tensor, *, counts: Tensor | None = None) -> Tensor:
+    def patches(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut into patches: (B, N, n_channels) to (B, G, K, n_channels) and centers (B, G, 3)."""
+        return group(
+            points, self.n_groups, self.group_size, skip_near_origin=self.skip_near_origin
+        )
+
+    def embed_patches(self, neighborhoods: Tensor) -> Tensor:
+        """Make a token of each patch, (B, G, K, n_channels) to (B, G, width)."""
+        return self.bridge(self.patch_embedding(neighborhoods))
+
+    def encode(
+        self,
+        patches: Tensor,
+        centers: Tensor,
+        *,
+        counts: Tensor | None = None,
+        with_class: bool = True,
+    ) -> Tensor:
         """Take tokens through all blocks.
 
         Parameters
@@ -149,21 +179,24 @@ class PointTransformer(nn.Module):
         centers : Tensor of shape (B, P, 3)
         counts : int64 Tensor of shape (B, P), optional
             How often each patch stands there; once if not given.
+        with_class : bool, default=True
+            Whether the class token is there; Point-MAE pre-trains without it.
 
         Returns
         -------
         tokens : Tensor of shape (B, 1 + P, width)
-            Class token first.
+            Class token first, or (B, P, width) without it.
         """
         n_clouds = patches.shape[0]
+        tokens, positions = patches, self.position(centers)
+        if with_class:
+            tokens = torch.cat([self.cls_token.expand(n_clouds, -1, -1), tokens], dim=1)
+            positions = torch.cat([self.cls_pos.expand(n_clouds, -1, -1), positions], dim=1)
         bias = None
         if counts is not None:
-            once = counts.new_ones(n_clouds, 1)  # the class token
-            bias = count_bias(torch.cat([once, counts], dim=1), patches.dtype)
-        tokens = torch.cat([self.cls_token.expand(n_clouds, -1, -1), patches], dim=1)
-        positions = torch.cat(
-            [self.cls_pos.expand(n_clouds, -1, -1), self.position(centers)], dim=1
-        )
+            if with_class:
+                counts = torch.cat([counts.new_ones(n_clouds, 1), counts], dim=1)
+            bias = count_bias(counts, patches.dtype)
         for block in self.blocks:
             tokens = block(tokens + positions, bias)
         return self.norm(tokens)
@@ -196,7 +229,7 @@ class PointTransformer(nn.Module):
         )
 
     def _embed(self, points: Tensor, index: Tensor) -> Tensor:
-        return self.bridge(self.patch_embedding(take_groups(points, index)))
+        return self.embed_patches(take_groups(points, index))
 
     def _forward_tokens(self, tokens: Tensor, centers: Tensor, counts: Tensor) -> Tensor:
         read = self.encode(tokens, centers, counts=counts)
@@ -206,7 +239,7 @@ class PointTransformer(nn.Module):
     def _empty_patch(self) -> tuple[Tensor, Tensor]:
         n_channels = self.patch_embedding.linear1.in_features
         empty = self.cls_token.new_zeros(1, 1, 1, n_channels)
-        return self.bridge(self.patch_embedding(empty))[0, 0], self.cls_token.new_zeros(3)
+        return self.embed_patches(empty)[0, 0], self.cls_token.new_zeros(3)
 
 
 def _make_head(kind: str, n_features: int, n_classes: int) -> nn.Module:
@@ -242,24 +275,19 @@ def _start_small(module: nn.Module) -> None:
 @register_model
 def transformer(*, n_channels: int = 3, n_classes: int = 40) -> PointTransformer:
     """Plain transformer as published for 1024 points, 22.1 million parameters."""
-    return PointTransformer(n_channels=n_channels, n_classes=n_classes)
+    numbers = transformer_sizes("base")
+    return PointTransformer(n_channels=n_channels, n_classes=n_classes, **numbers)
 
 
 @register_model
 def transformer_nano(*, n_channels: int = 3, n_classes: int = 40) -> PointTransformer:
     """Plain transformer for a laptop: width 192, four blocks, 32 patches."""
-    return PointTransformer(
-        n_channels=n_channels,
-        n_classes=n_classes,
-        width=192,
-        depth=4,
-        n_heads=3,
-        n_groups=32,
-        patch_hidden=(32, 64, 128),
-    )
+    numbers = transformer_sizes("nano")
+    return PointTransformer(n_channels=n_channels, n_classes=n_classes, **numbers)
 
 
-def _build(state: OfficialState, sizes: OfficialSizes) -> PointTransformer:
+def build_transformer(state: OfficialState, sizes: OfficialSizes) -> PointTransformer:
+    """Make the classifier that an official checkpoint of any of these systems belongs to."""
     first, second = (state.shape(f"encoder.first_conv.{i}.weight", 3) for i in (0, 3))
     third, fourth = (state.shape(f"encoder.second_conv.{i}.weight", 3) for i in (0, 3))
     width = sizes.check("trans_dim", state.shape("cls_token", 3)[2])
@@ -295,7 +323,7 @@ def _find_head(state: OfficialState) -> tuple[str, int]:
     return "mlp", 0
 
 
-_RENAMES: tuple[tuple[str, str], ...] = (
+TRANSFORMER_RENAMES: tuple[tuple[str, str], ...] = (
     (r"^patch_embedding\.linear1\.", "encoder.first_conv.0."),
     (r"^patch_embedding\.norm1\.", "encoder.first_conv.1."),
     (r"^patch_embedding\.linear2\.", "encoder.first_conv.3."),
@@ -311,12 +339,6 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"\.mlp\.2\.", ".mlp.fc2."),
     (r"^head\.", "cls_head_finetune."),
 )
-_LAYOUTS: tuple[tuple[str, Any], ...] = (
-    (r"^encoder\.(first|second)_conv\.[03]\.weight$", unit_axes(1)),
+TRANSFORMER_LAYOUTS: tuple[tuple[str, Any], ...] = (
+    (r"(^|\.)encoder\.(first|second)_conv\.[03]\.weight$", unit_axes(1)),
 )
-
-# PointTransformer in Pang-Yatian/Point-MAE and lulutang0608/Point-BERT
-for _system in ("point_mae", "point_bert"):
-    register_official(
-        OfficialFormat(system=_system, build=_build, renames=_RENAMES, layouts=_LAYOUTS)
-    )

@@ -294,7 +294,7 @@ register_official(
 )
 
 # WangYueFt/dgcnn, pytorch/model.py
-register_official(
+POINTNET_BASIC_FORMAT = register_official(
     OfficialFormat(
         system="pointnet_basic",
         build=_build_pointnet_basic,

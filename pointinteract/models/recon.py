@@ -118,8 +118,9 @@ class ReCon(nn.Module):
         :func:`pointinteract.ops.farthest_point_sample`.
     """
 
-    official_system = "recon"
+    official_system: str | None = "recon"
     permutation_invariant = False  # the first point is always a patch centre
+    block_type: type[nn.Module] = ReConBlock
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class ReCon(nn.Module):
         self.text_pos = nn.Parameter(torch.empty(1, 1, width))
         self.position = position_embedding(width)
         self.blocks = nn.ModuleList(
-            ReConBlock(width, n_heads, drop_path=rate)
+            self.block_type(width, n_heads, drop_path=rate)
             for rate in drop_path_rates(drop_path, depth)
         )
         self.norm = nn.LayerNorm(width)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pointinteract.models._masked_autoencoder import MaskedAutoencoder
 from pointinteract.models._official import (
     OfficialFormat,
     OfficialSizes,
@@ -18,13 +19,7 @@ from pointinteract.models._official import (
 )
 from pointinteract.models.recon import N_QUERIES, ReCon
 from pointinteract.nn.mlp import BatchNorm
-from pointinteract.nn.patches import (
-    block_patch_mask,
-    n_masked_patches,
-    random_patch_mask,
-    split_by_mask,
-)
-from pointinteract.nn.transformer import PreNormBlock, drop_path_rates, position_embedding
+from pointinteract.nn.patches import split_by_mask
 from pointinteract.ops import gather
 
 __all__ = ["ReConOutput", "ReConPretraining"]
@@ -47,7 +42,7 @@ class ReConOutput:
     contrast: Tensor | None  # (B, 128), not normalised
 
 
-class ReConPretraining(nn.Module):
+class ReConPretraining(MaskedAutoencoder):
     """Encoder, decoder and projections of pre-training.
 
     Parameters
@@ -66,11 +61,13 @@ class ReConPretraining(nn.Module):
         Widths of the teachers' features; None leaves that branch out.
     self_contrast : bool, default=False
         Whether to project the class query for the contrast of clouds.
-    stop_gradient : bool, default=True
-        Whether queries read detached patches.
+    stop_gradient : bool, optional
+        Whether queries read detached patches. They do unless told otherwise, where they can.
     """
 
-    official_system = "recon"
+    official_system: str | None = "recon"
+    can_stop_gradient = True
+    encoder_type = ReCon
 
     def __init__(
         self,
@@ -90,15 +87,10 @@ class ReConPretraining(nn.Module):
         image_width: int | None = None,
         text_width: int | None = None,
         self_contrast: bool = False,
-        stop_gradient: bool = True,
+        stop_gradient: bool | None = None,
         skip_near_origin: bool = False,
     ):
-        super().__init__()
-        if mask_type not in ("rand", "block"):
-            raise ValueError(f"mask_type must be 'rand' or 'block', got {mask_type!r}.")
-        self.mask_ratio, self.mask_type = mask_ratio, mask_type
-        self.stop_gradient = stop_gradient
-        self.encoder = ReCon(
+        encoder = self.encoder_type(
             n_channels=n_channels,
             n_classes=0,
             width=width,
@@ -110,15 +102,19 @@ class ReConPretraining(nn.Module):
             drop_path=drop_path,
             skip_near_origin=skip_near_origin,
         )
-        self.mask_token = nn.Parameter(torch.empty(1, 1, width))
-        self.decoder_position = position_embedding(width)
-        heads = decoder_n_heads or n_heads
-        self.decoder = nn.ModuleList(
-            PreNormBlock(width, heads, drop_path=rate)
-            for rate in drop_path_rates(drop_path, decoder_depth)
+        super().__init__(
+            encoder,
+            width=width,
+            n_heads=decoder_n_heads or n_heads,
+            depth=decoder_depth,
+            group_size=group_size,
+            drop_path=drop_path,
+            mask_ratio=mask_ratio,
+            mask_type=mask_type,
         )
-        self.decoder_norm = nn.LayerNorm(width)
-        self.rebuild = nn.Linear(width, 3 * group_size)
+        if stop_gradient and not self.can_stop_gradient:
+            raise ValueError(f"stop_gradient must be False in {type(self).__name__}.")
+        self.stop_gradient = self.can_stop_gradient if stop_gradient is None else stop_gradient
         self.image_projection = None if image_width is None else nn.Linear(width, image_width)
         self.text_projection = None if text_width is None else nn.Linear(width, text_width)
         self.contrast_projection = _contrast_projection(width) if self_contrast else None
@@ -131,27 +127,13 @@ class ReConPretraining(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.encoder.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
-        for module in self.decoder.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self._initialize_decoder()
         branches = [self.image_projection, self.text_projection, self.contrast_projection]
         for branch in branches:
             for module in branch.modules() if branch is not None else []:
                 if isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, mean=0.02, std=0.01)  # mean not 0: as published
                     nn.init.zeros_(module.bias)
-
-    def draw_mask(self, centers: Tensor, generator: torch.Generator) -> Tensor:
-        """Choose the patches to hide: centres (B, G, 3) to bool (B, G)."""
-        n_clouds, n_groups, _ = centers.shape
-        n_masked = n_masked_patches(n_groups, self.mask_ratio)
-        if self.mask_type == "block":
-            return block_patch_mask(centers, n_masked, generator=generator)
-        mask = random_patch_mask(n_clouds, n_groups, n_masked, generator=generator)
-        return mask.to(centers.device)
 
     def forward(
         self,
@@ -162,25 +144,21 @@ class ReConPretraining(nn.Module):
     ) -> ReConOutput:
         """One pass over clouds (B, N, C_in); `generator` draws the mask unless it is given."""
         neighborhoods, centers = self.encoder.patches(points)
-        if mask is None:
-            if generator is None:
-                raise ValueError("ReConPretraining needs a mask or a generator to draw one.")
-            mask = self.draw_mask(centers, generator)
-        visible, hidden = split_by_mask(mask)
+        mask = self._settle_mask(centers, mask, generator)
+        visible, _ = split_by_mask(mask)
         # Every patch is embedded, hidden ones too: BatchNorm's statistics see all of them.
         patches = self.encoder.patch_embedding(neighborhoods)
         tokens = self.encoder.encode(
             gather(patches, visible), gather(centers, visible), stop_gradient=self.stop_gradient
         )
-        decoded = self._decode(tokens[:, N_QUERIES:], centers, torch.cat([visible, hidden], dim=1))
-        rows = torch.arange(len(points), device=points.device).unsqueeze(1)
+        decoded, rebuilt, target = self._guess(tokens[:, N_QUERIES:], neighborhoods, centers, mask)
         return ReConOutput(
             mask=mask,
             centers=centers,
             tokens=tokens,
             decoded=decoded,
-            rebuilt=self.rebuild(decoded).unflatten(-1, (self.rebuild.out_features // 3, 3)),
-            target=neighborhoods[rows, hidden][..., :3],
+            rebuilt=rebuilt,
+            target=target,
             image=None if self.image_projection is None else self.image_projection(tokens[:, 1]),
             text=None if self.text_projection is None else self.text_projection(tokens[:, 2]),
             contrast=(
@@ -189,16 +167,6 @@ class ReConPretraining(nn.Module):
                 else self.contrast_projection(tokens[:, 0])
             ),
         )
-
-    def _decode(self, visible: Tensor, centers: Tensor, order: Tensor) -> Tensor:
-        """Guess hidden patches from visible ones: (B, V, C) to (B, M, C)."""
-        n_clouds, n_visible, _ = visible.shape
-        n_masked = order.shape[1] - n_visible
-        positions = self.decoder_position(gather(centers, order))
-        tokens = torch.cat([visible, self.mask_token.expand(n_clouds, n_masked, -1)], dim=1)
-        for block in self.decoder:
-            tokens = block(tokens + positions)
-        return self.decoder_norm(tokens[:, n_visible:])
 
 
 def _contrast_projection(width: int) -> nn.Sequential:

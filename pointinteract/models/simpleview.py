@@ -5,9 +5,6 @@ it, one pixel to a point, without any filling of gaps. A slim residual network r
 picture, and a linear layer joins what it says of the six.
 """
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from pointinteract.models._official import (
@@ -19,16 +16,11 @@ from pointinteract.models._official import (
 from pointinteract.models._registry import register_model
 from pointinteract.nn.mlp import BatchNorm, LinearNorm
 from pointinteract.nn.resnet import ResNet
-from pointinteract.ops.rendering import (
-    euler_rotations,
-    pixel_cells,
-    project_points,
-    splat_harmonic,
-)
+from pointinteract.ops.depth_views import side_cameras
+from pointinteract.ops.rendering import pixel_cells, project_points, splat_harmonic
 from pointinteract.utils._params import check_int
 
-# Quarter turns about x, y and z of the six sides: four around, one above, one below.
-_QUARTERS = ((0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1), (0, -1, 1), (0, 1, 1))
+N_SIDES = 6
 
 
 class SimpleView(nn.Module):
@@ -78,7 +70,7 @@ class SimpleView(nn.Module):
         self.picture_size = picture_size
         self.camera_distance = camera_distance
         self.num_features = 8 * width
-        self.register_buffer("cameras", _make_cameras(), persistent=False)
+        self.register_buffer("cameras", side_cameras(N_SIDES), persistent=False)
         self.encoder = ResNet(
             n_channels=n_channels - 2,
             widths=(width, 2 * width, 4 * width, 8 * width),
@@ -89,7 +81,7 @@ class SimpleView(nn.Module):
         )
         self.view_norm = BatchNorm(self.num_features)
         self.dropout = nn.Dropout(dropout)
-        self.fusion = LinearNorm(len(_QUARTERS) * self.num_features, self.num_features)
+        self.fusion = LinearNorm(N_SIDES * self.num_features, self.num_features)
         self.reset_classifier(n_classes)
 
     def forward(self, points: Tensor) -> Tensor:
@@ -124,18 +116,6 @@ class SimpleView(nn.Module):
         extra = points[..., 3:].to(depth).unsqueeze(1)  # (B, 1, N, C)
         extra = extra.expand(*depth.shape, extra.shape[-1])
         return splat_harmonic(depth, cells, self.picture_size, features=extra)
-
-
-def _make_cameras() -> Tensor:
-    """Make the six cameras, float32 (6, 3, 3).
-
-    The originals turn a cloud, push it away along z and let x be the row of the picture. So
-    the row that turns x points down, the one that turns y to the right, and the one that
-    turns z away from the camera: mirrored pictures, as were those it was published with.
-    """
-    angles = 0.5 * math.pi * torch.tensor(_QUARTERS, dtype=torch.float64)
-    turns = euler_rotations(angles).round()  # quarter turns: every entry is 0, 1 or -1
-    return torch.stack([turns[:, 1], -turns[:, 0], -turns[:, 2]], dim=1).float()
 
 
 @register_model

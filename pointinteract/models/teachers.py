@@ -6,8 +6,10 @@ nothing but this package: `DepthDescriptorTeacher` draws depth pictures of the c
 `TextEncoder` hashes the words of captions. `resolve_teacher` makes a teacher of whatever a
 user names.
 
+A `PictureGuide` says more than a vector: what is where in a picture; I2P-MAE learns from one.
+
 Recipe: derive from `Teacher`, set `takes`, write `encode`; an instance is accepted wherever a
-teacher is.
+teacher is. Write `identity` too, and its answers can be kept on disk (`CachedTeacher`).
 """
 
 import os
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pointinteract.models._picture_guides import PictureGuide, PictureMaps
 from pointinteract.models._teacher_base import (
     ArrayTeacher,
     CallableTeacher,
@@ -26,6 +29,7 @@ from pointinteract.models._teacher_base import (
     as_pictures,
     batches_of,
 )
+from pointinteract.models._teacher_cache import CachedTeacher
 from pointinteract.models._teacher_depth import DepthDescriptorTeacher
 from pointinteract.models._teacher_text import TextEncoder
 from pointinteract.models._teacher_transformers import TransformersTeacher
@@ -35,9 +39,12 @@ from pointinteract.utils._params import check_int, check_option
 
 __all__ = [
     "ArrayTeacher",
+    "CachedTeacher",
     "CallableTeacher",
     "DepthDescriptorTeacher",
     "ModuleTeacher",
+    "PictureGuide",
+    "PictureMaps",
     "RenderingTeacher",
     "Teacher",
     "TextEncoder",
@@ -104,6 +111,11 @@ class RenderingTeacher(Teacher):
         self.feature_dim = self.teacher.feature_dim
         return self._checked(np.concatenate(features), len(items))
 
+    def identity(self) -> tuple[Any, ...]:
+        """Say how clouds are drawn, and what the teacher of pictures says."""
+        drawn = (self.n_views, self.size, self.radius, self.up)
+        return ("rendering", 1, drawn, self.teacher.identity())
+
     def _draw(self, cloud: Any) -> np.ndarray:
         """Draw one cloud (N, 3) from all sides: (V, S, S)."""
         points = torch.as_tensor(np.asarray(cloud, dtype=np.float32))[None, :, :3]
@@ -123,6 +135,7 @@ def resolve_teacher(
     device: str | torch.device = "cpu",
     batch_size: int = 32,
     from_clouds: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Teacher | None:
     """Make a teacher of what a user gave.
 
@@ -147,6 +160,9 @@ def resolve_teacher(
     from_clouds : bool, default=False
         Whether there are no images, only clouds: teachers of images are then shown depth
         pictures of them.
+    cache : path-like, default=None
+        Folder to keep features in, so that no item is encoded twice, whatever the fit; see
+        :class:`CachedTeacher`. Ready features are not kept once more.
 
     Returns
     -------
@@ -164,8 +180,10 @@ def resolve_teacher(
         return None
     made = _make_teacher(teacher, modality, device, batch_size)
     if made.takes == "images" and from_clouds:
-        return RenderingTeacher(made)
-    return made
+        made = RenderingTeacher(made)
+    if cache is None or made.takes == "ready" or isinstance(made, CachedTeacher):
+        return made
+    return CachedTeacher(made, cache)
 
 
 def _make_teacher(

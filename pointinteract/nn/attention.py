@@ -19,18 +19,21 @@ class SelfAttention(nn.Module):
         Number C of channels.
     n_heads : int
         Number H of heads; must divide `width`.
+    qkv_bias : bool, default=False
+        Whether queries, keys and values have one, as in transformers of pictures.
 
     Notes
     -----
     `forward` takes a bias (B, 1, 1, T) that is added to what everyone gives the T tokens, see
-    :func:`count_bias`.
+    :func:`count_bias`; or (B, 1, T, T), what each adds for each; or bool of either shape, True
+    where a token is read.
     """
 
-    def __init__(self, width: int, n_heads: int):
+    def __init__(self, width: int, n_heads: int, *, qkv_bias: bool = False):
         super().__init__()
         _check_heads(width, n_heads)
         self.n_heads = n_heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.projection = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -36,24 +36,36 @@ def drop_path_rates(rate: float, depth: int) -> list[float]:
 
 
 class FeedForward(nn.Sequential):
-    """Linear C to 4 C, GELU (erf form), Linear 4 C to C."""
+    """Linear C to `hidden` (4 C unless given), GELU (erf form), Linear back to C."""
 
-    def __init__(self, width: int):
-        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+    def __init__(self, width: int, hidden: int | None = None):
+        hidden = hidden or 4 * width
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class PreNormBlock(nn.Module):
     """The usual block: x + attention(norm(x)), then x + mlp(norm(x)).
 
-    `forward` takes the bias of :class:`pointinteract.nn.attention.SelfAttention`.
+    `forward` takes the bias of :class:`pointinteract.nn.attention.SelfAttention`. Blocks of
+    transformers of pictures differ in `qkv_bias`, the inner width `hidden` and the `eps` of
+    their normalization.
     """
 
-    def __init__(self, width: int, n_heads: int, *, drop_path: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        n_heads: int,
+        *,
+        drop_path: float = 0.0,
+        qkv_bias: bool = False,
+        hidden: int | None = None,
+        eps: float = 1e-5,
+    ):
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, n_heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = FeedForward(width)
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attention = SelfAttention(width, n_heads, qkv_bias=qkv_bias)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = FeedForward(width, hidden)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -3,9 +3,17 @@
 Batch first, points second, channels last; the result lives where the input lives.
 """
 
+from pointinteract.ops.distance_fields import (
+    level_crossings,
+    signed_distance,
+    surface_distance,
+    winding_number,
+)
 from pointinteract.ops.distances import chamfer_distance, nearest_neighbor
 from pointinteract.ops.grouping import gather, group, interpolate
 from pointinteract.ops.neighbors import ball_query, knn, square_distance
+from pointinteract.ops.normals import estimate_normals
+from pointinteract.ops.ordering import nearest_order
 from pointinteract.ops.regions import (
     assign_regions,
     mask_regions,
@@ -31,6 +39,8 @@ from pointinteract.ops.transforms import (
     jitter,
     normalize_unit_sphere,
     random_cosine_scale,
+    random_crop,
+    random_cut_out,
     random_gaussian_scale,
     random_rotate,
     random_scale,
@@ -42,12 +52,14 @@ from pointinteract.ops.transforms import (
     shuffle_points,
     translate,
 )
+from pointinteract.ops.visibility import visible_points
 
 __all__ = [
     "assign_regions",
     "ball_query",
     "chamfer_distance",
     "drop_points",
+    "estimate_normals",
     "euler_rotations",
     "farthest_point_sample",
     "gather",
@@ -55,14 +67,18 @@ __all__ = [
     "interpolate",
     "jitter",
     "knn",
+    "level_crossings",
     "look_at",
     "mask_regions",
     "nearest_neighbor",
+    "nearest_order",
     "normalize_unit_sphere",
     "partition_regions",
     "pixel_cells",
     "project_points",
     "random_cosine_scale",
+    "random_crop",
+    "random_cut_out",
     "random_gaussian_scale",
     "random_rotate",
     "random_sample",
@@ -75,13 +91,17 @@ __all__ = [
     "rotation_matrix",
     "scale",
     "shuffle_points",
+    "signed_distance",
     "spherical_views",
     "splat_harmonic",
     "splat_maximum",
     "splat_nearest",
     "splat_sum",
     "square_distance",
+    "surface_distance",
     "thin_clouds",
     "translate",
     "view_rotations",
+    "visible_points",
+    "winding_number",
 ]

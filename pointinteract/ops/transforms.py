@@ -12,6 +12,8 @@ __all__ = [
     "jitter",
     "normalize_unit_sphere",
     "random_cosine_scale",
+    "random_crop",
+    "random_cut_out",
     "random_gaussian_scale",
     "random_rotate",
     "random_scale",
@@ -106,11 +108,15 @@ def random_scale(
 
 
 def random_translate(
-    points: Tensor, *, generator: torch.Generator, limit: float = 0.2
+    points: Tensor, *, generator: torch.Generator, limit: float = 0.2, relative: bool = False
 ) -> Tensor:
-    """Shift each cloud by a vector uniform in [-limit, limit)^3."""
+    """Shift each cloud by a vector uniform in [-limit, limit)^3.
+
+    If `relative`, the limit counts in extents of the cloud along each axis.
+    """
     draws = torch.rand(len(points), 3, generator=generator)
-    return translate(points, limit * (2 * draws - 1))
+    shift = (limit * (2 * draws - 1)).to(points)
+    return translate(points, shift * _extent(points)[1] if relative else shift)
 
 
 def random_tilt(
@@ -189,3 +195,113 @@ def drop_points(
     ratio = torch.rand(len(points), 1, generator=generator) * max_ratio
     dropped = torch.rand(points.shape[:2], generator=generator) <= ratio
     return torch.where(dropped.to(points.device).unsqueeze(-1), points[:, :1], points)
+
+
+def random_crop(
+    points: Tensor,
+    *,
+    generator: torch.Generator,
+    probability: float = 0.5,
+    low: float = 0.6,
+    high: float = 1.1,
+    aspect: tuple[float, float] = (0.75, 1.33),
+    min_ratio: float = 0.5,
+    n_tries: int = 10,
+) -> Tensor:
+    """Keep of some clouds only what lies in a random box.
+
+    Parameters
+    ----------
+    points : Tensor (B, N, C)
+    generator : torch.Generator
+    probability : float, default=0.5
+        Of a cloud to be cropped.
+    low, high : float, default=0.6, 1.1
+        The box is a share, uniform in [low, high), of the cloud's extent along x,
+    aspect : (float, float), default=(0.75, 1.33)
+        along y that share times a number uniform in here, and along z divided by it.
+    min_ratio : float, default=0.5
+        Share of the points that must be left,
+    n_tries : int, default=10
+        else another box is tried, so many times; then the cloud stays whole.
+
+    Returns
+    -------
+    cropped : Tensor (B, N, C)
+        The number of points stays: those outside of the box give their places to copies of
+        random ones inside.
+
+    Notes
+    -----
+    The crop of STRL (Huang, Xie, Zhu, Zhu, ICCV 2021), which thickens clouds to 2 N points
+    before and takes N of what is left.
+    """
+    check_points("points", points)
+    draws = torch.rand(len(points), n_tries, 5, generator=generator)
+    share = low + (high - low) * draws[..., 0]
+    ratio = aspect[0] + (aspect[1] - aspect[0]) * draws[..., 1]
+    sizes = torch.stack([share, share * ratio, share / ratio], dim=-1)  # (B, T, 3)
+    inside = _in_boxes(points, sizes, draws[..., 2:])
+    return _keep_some(points, inside, generator, probability, min_ratio)
+
+
+def random_cut_out(
+    points: Tensor,
+    *,
+    generator: torch.Generator,
+    probability: float = 0.5,
+    low: float = 0.3,
+    high: float = 0.6,
+    min_ratio: float = 0.5,
+    n_tries: int = 10,
+) -> Tensor:
+    """Take what lies in a random box out of some clouds.
+
+    The box is a share, uniform in [low, high), of the cloud's extent along each axis; else as
+    :func:`random_crop`, and of the same source.
+    """
+    check_points("points", points)
+    draws = torch.rand(len(points), n_tries, 6, generator=generator)
+    inside = _in_boxes(points, low + (high - low) * draws[..., :3], draws[..., 3:])
+    return _keep_some(points, ~inside, generator, probability, min_ratio)
+
+
+def _extent(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest corner and extent of each cloud, both (B, 3)."""
+    lowest = points[..., :3].amin(dim=1)
+    return lowest, points[..., :3].amax(dim=1) - lowest
+
+
+def _in_boxes(points: Tensor, sizes: Tensor, draws: Tensor) -> Tensor:
+    """Whether points lie in boxes of given sizes, placed by `draws`: (B, T, 3) to (B, T, N)."""
+    lowest, extent = (each[:, None] for each in _extent(points))
+    start = lowest + extent * (draws * (1 - sizes)).to(points)  # (B, T, 3)
+    end = start + extent * sizes.to(points)
+    xyz = points[:, None, :, :3]
+    return ((xyz >= start.unsqueeze(2)) & (xyz <= end.unsqueeze(2))).all(dim=-1)
+
+
+def _keep_some(
+    points: Tensor,
+    kept: Tensor,
+    generator: torch.Generator,
+    probability: float,
+    min_ratio: float,
+) -> Tensor:
+    """Overwrite points that are not kept by the first valid try of (B, T, N) by others."""
+    n_clouds, n_points = points.shape[:2]
+    n_kept = kept.sum(dim=-1)  # (B, T)
+    least = max(1, math.ceil(min_ratio * n_points))
+    valid = (n_kept >= least) & (n_kept < n_points)
+    first = valid.byte().argmax(dim=1)  # the first of equal ones
+    rows = torch.arange(n_clouds, device=points.device)
+    chosen = torch.rand(n_clouds, generator=generator).to(points.device) < probability
+    whole = ~(chosen & valid.any(dim=1))
+    mask = kept[rows, first] | whole.unsqueeze(1)  # (B, N)
+    shuffled, places = torch.rand(2, n_clouds, n_points, generator=generator).to(points.device)
+    order = (shuffled + (~mask)).argsort(dim=1)  # kept ones first
+    n_left = mask.sum(dim=1, keepdim=True)
+    # Rounding must not make a place of the one past the last.
+    copies = order.gather(1, torch.minimum((places * n_left).long(), n_left - 1))
+    index = torch.where(mask, torch.arange(n_points, device=points.device), copies)
+    return points.gather(1, index.unsqueeze(-1).expand_as(points))

@@ -95,7 +95,7 @@ class BackbonePretrainer(CloudPretrainer):
             **self._architecture(),
         }
 
-    def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> None:
+    def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> Any:
         """Nothing is compared with but the clouds themselves."""
 
     def _auxiliary_loss(self) -> Tensor | float:

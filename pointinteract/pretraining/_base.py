@@ -40,7 +40,9 @@ class CloudPretrainer(TrainedEstimator):
             stored = store_clouds(clouds, self.n_points)
             self._check_lesson(stored)
             targets = self._make_targets(clouds, sources)
-            self._train(stored, targets, n_epochs=self.max_epochs, X=X, y=y)
+            self._train(
+                stored, targets, n_epochs=self.max_epochs, X=X, y=y, resumable=True
+            )
         return self
 
     def _partial_fit(self, X: Any, y: Any, sources: dict[str, Any]) -> "CloudPretrainer":

@@ -69,6 +69,10 @@ class JigsawPretrainer(BackbonePretrainer):
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first. Without
         it, clouds must lie in the cube [-1, 1]^3, which is what is cut.
+    checkpoint : str, path or None, default=None
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -129,6 +133,7 @@ class JigsawPretrainer(BackbonePretrainer):
         augmentation: Any = None,
         warm_start: bool = False,
         normalize: bool = True,
+        checkpoint: Any = None,
         device: str = "auto",
         random_state: Any = None,
     ):
@@ -148,6 +153,7 @@ class JigsawPretrainer(BackbonePretrainer):
         self.augmentation = augmentation
         self.warm_start = warm_start
         self.normalize = normalize
+        self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
 

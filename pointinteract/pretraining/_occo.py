@@ -78,6 +78,10 @@ class OcCoPretrainer(BackbonePretrainer):
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first. What the
         camera sees stays where it was in the whole.
+    checkpoint : str, path or None, default=None
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -142,6 +146,7 @@ class OcCoPretrainer(BackbonePretrainer):
         augmentation: Any = None,
         warm_start: bool = False,
         normalize: bool = True,
+        checkpoint: Any = None,
         device: str = "auto",
         random_state: Any = None,
     ):
@@ -164,6 +169,7 @@ class OcCoPretrainer(BackbonePretrainer):
         self.augmentation = augmentation
         self.warm_start = warm_start
         self.normalize = normalize
+        self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
 

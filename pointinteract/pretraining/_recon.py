@@ -1,32 +1,37 @@
 """ReCon as an estimator: contrast with reconstruct, with or without labels of any kind."""
 
-import copy
 import warnings
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
 from pointinteract.exceptions import PointInteractWarning
-from pointinteract.losses import patch_chamfer_loss
 from pointinteract.models.recon import recon_sizes
-from pointinteract.models.recon_pretraining import ReConOutput, ReConPretraining
-from pointinteract.models.teachers import Teacher, resolve_teacher
-from pointinteract.nn.patches import n_masked_patches, split_by_mask
-from pointinteract.ops import gather
+from pointinteract.models.recon_baselines import MultiTaskPretraining, TwoTowerPretraining
+from pointinteract.models.recon_pretraining import ReConPretraining
+from pointinteract.nn.patches import n_masked_patches
 from pointinteract.pretraining._base import CloudPretrainer
+from pointinteract.pretraining._rebuilding import Rebuilder
 from pointinteract.pretraining._recon_losses import recon_losses
+from pointinteract.pretraining._teachers import TaughtMixin
 from pointinteract.utils._params import check_int, check_option, check_real
-from pointinteract.utils._random import draw_seed, make_generator
 
 __all__ = ["ReConPretrainer"]
 
+_MODULES: dict[str, type[nn.Module]] = {
+    "recon": ReConPretraining,
+    "multitask": MultiTaskPretraining,
+    "two_tower": TwoTowerPretraining,
+}
+# What the baselines have no place for.
+_ABSENT = {"recon": (), "multitask": ("stop_gradient",),
+           "two_tower": ("stop_gradient", "self_contrast")}
 
-class ReConPretrainer(CloudPretrainer):
+
+class ReConPretrainer(TaughtMixin, Rebuilder, CloudPretrainer):
     """Contrast with reconstruct: pre-train a point-cloud transformer.
 
     Patches of each cloud are hidden and rebuilt from the rest. Beside it three queries read the
@@ -65,6 +70,11 @@ class ReConPretrainer(CloudPretrainer):
         reconstruction. False is the ablation of the paper; in short
         trainings with an image teacher it gave the better features (one seed on made shapes,
         ``benchmarks/RESULTS.md``).
+    architecture : {"recon", "multitask", "two_tower"}, default="recon"
+        The last two are the baselines of the paper: one plain transformer in which queries and
+        patches read each other and every loss reaches everything, or two that share nothing,
+        of which one rebuilds and one, with all patches before it, regresses the teachers. Both
+        know no `stop_gradient`, and two towers no `self_contrast`.
     drop_path : float, default=0.1
         Stochastic depth of the last block.
     max_epochs : int, default=100
@@ -82,8 +92,14 @@ class ReConPretrainer(CloudPretrainer):
     augmentation : None, str, tuple of str or callable, default="scale_translate"
         Any of ``"rotate_y"`` (the paper's), ``"rotate_z"``, ``"scale"``, ``"scale_translate"``,
         ``"jitter"``, ``"drop"``, or a function of (points (B, N, C), generator).
+    teacher_cache : str or None, default=None
+        Folder to keep the teachers' features in, so that none is made twice, whatever the fit.
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first.
+    checkpoint : str, path or None, default=None
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -91,8 +107,8 @@ class ReConPretrainer(CloudPretrainer):
 
     Attributes
     ----------
-    module_ : ReConPretraining
-        The trained network; ``module_.encoder`` is what downstream tasks use.
+    module_ : ReConPretraining, MultiTaskPretraining or TwoTowerPretraining
+        The trained network, by `architecture`; ``module_.encoder`` is what downstream tasks use.
     history_ : DataFrame
         One row an epoch: the loss, its terms, learning rate and seconds.
     n_epochs_ : int
@@ -136,6 +152,7 @@ class ReConPretrainer(CloudPretrainer):
         text_teacher: Any = None,
         self_contrast: bool = False,
         stop_gradient: bool = True,
+        architecture: str = "recon",
         drop_path: float = 0.1,
         max_epochs: int = 100,
         batch_size: int = 64,
@@ -144,7 +161,9 @@ class ReConPretrainer(CloudPretrainer):
         warmup_epochs: float = 2,
         schedule: str = "cosine",
         augmentation: Any = "scale_translate",
+        teacher_cache: str | None = None,
         normalize: bool = True,
+        checkpoint: Any = None,
         device: str = "auto",
         random_state: Any = None,
     ):
@@ -159,6 +178,7 @@ class ReConPretrainer(CloudPretrainer):
         self.text_teacher = text_teacher
         self.self_contrast = self_contrast
         self.stop_gradient = stop_gradient
+        self.architecture = architecture
         self.drop_path = drop_path
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -167,7 +187,9 @@ class ReConPretrainer(CloudPretrainer):
         self.warmup_epochs = warmup_epochs
         self.schedule = schedule
         self.augmentation = augmentation
+        self.teacher_cache = teacher_cache
         self.normalize = normalize
+        self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
 
@@ -198,46 +220,6 @@ class ReConPretrainer(CloudPretrainer):
         """
         return self._partial_fit(X, y, {"images": images, "texts": texts})
 
-    def reconstruct(self, X: Any, *, random_state: Any = 0) -> Bunch:
-        """Hide patches of clouds and rebuild them.
-
-        Parameters
-        ----------
-        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
-        random_state : int, RandomState instance or None, default=0
-            Chooses the patches to hide.
-
-        Returns
-        -------
-        result : Bunch
-            For every cloud a list entry in each of ``visible`` (V K, 3), the points that the
-            network saw; ``rebuilt`` (M K, 3), its guess of the hidden ones; ``target`` (M K, 3),
-            the truth; ``error`` (float), their squared Chamfer distance, patch by patch. All in
-            the normalised coordinates that the network works in.
-        """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
-        generator = make_generator(draw_seed(random_state))
-        result = Bunch(visible=[], rebuilt=[], target=[], error=[])
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                out = self.module_(points, generator=generator)
-                self._collect(result, points, out)
-        return result
-
-    def _collect(self, result: Bunch, points: Tensor, out: ReConOutput) -> None:
-        neighborhoods, centers = self.module_.encoder.patches(points)
-        seen, hidden = split_by_mask(out.mask)
-        placed = neighborhoods[..., :3] + centers.unsqueeze(2)
-        hidden_centers = gather(centers, hidden).unsqueeze(2)
-        result.visible.append(placed[0, seen[0]].flatten(0, 1).cpu().numpy())
-        result.rebuilt.append((out.rebuilt + hidden_centers)[0].flatten(0, 1).cpu().numpy())
-        result.target.append((out.target + hidden_centers)[0].flatten(0, 1).cpu().numpy())
-        error = float(patch_chamfer_loss(out.rebuilt, out.target)) if out.mask.any() else 0.0
-        result.error.append(error)
-
     def _check_params(self) -> None:
         super()._check_params()
         recon_sizes(self.size)
@@ -247,13 +229,14 @@ class ReConPretrainer(CloudPretrainer):
         check_real("mask_ratio", self.mask_ratio, open_minimum=True, maximum=1.0,
                    open_maximum=True)
         check_option("mask_type", self.mask_type, ("rand", "block"))
+        check_option("architecture", self.architecture, tuple(_MODULES))
+        if self.architecture == "two_tower" and self.self_contrast:
+            raise ValueError(
+                'self_contrast=True needs a class query, which architecture="two_tower" has not; '
+                'take "recon" or "multitask", or leave it out.'
+            )
         check_option("reconstruction_loss", self.reconstruction_loss, ("cdl2", "cdl1"))
         check_real("drop_path", self.drop_path, maximum=1.0, open_maximum=True)
-
-    def __getstate__(self) -> dict:
-        state = super().__getstate__()
-        state.pop("_teachers", None)  # perhaps large, perhaps not to be pickled
-        return state
 
     def _settle(self, clouds: Clouds, sources: dict[str, Any]) -> None:
         self.__dict__.pop("_teachers", None)  # those of an earlier fit
@@ -267,6 +250,7 @@ class ReConPretrainer(CloudPretrainer):
         self._features_of_teachers = self._ask_teachers(clouds, sources)
         image, text = (self._features_of_teachers[key] for key in ("image", "text"))
         self.architecture_ = numbers | {
+            "architecture": self.architecture,
             "n_channels": self._n_channels,
             "drop_path": self.drop_path,
             "mask_ratio": self.mask_ratio,
@@ -278,40 +262,11 @@ class ReConPretrainer(CloudPretrainer):
         }
 
     def _build_module(self) -> nn.Module:
-        return ReConPretraining(**self.architecture_)
-
-    def _ask_teachers(self, clouds: Clouds, sources: dict[str, Any]) -> dict[str, Any]:
-        """Features of the frozen teachers, once a fit: {"image": (n, d) or None, "text": ...}."""
-        n_clouds = len(clouds)
-        for name, source in sources.items():
-            if source is not None and len(source) != n_clouds:
-                raise ValueError(
-                    f"{name} must hold one entry a cloud: got {len(source)} for {n_clouds} clouds."
-                )
-        # Fitted once: their features must not change their meaning between partial fits.
-        if not hasattr(self, "_teachers"):
-            self._teachers = {
-                modality: resolve_teacher(
-                    given,
-                    modality=modality,
-                    device=self.device_,
-                    from_clouds=sources[f"{modality}s"] is None,
-                )
-                for modality, given in (("image", self.image_teacher), ("text", self.text_teacher))
-            }
-            for modality, teacher in self._teachers.items():
-                if teacher is not None:
-                    # A copy: the parameter stays as the user gave it.
-                    teacher = self._teachers[modality] = copy.copy(teacher)
-                    if hasattr(teacher, "fit"):
-                        teacher.fit(_lesson(teacher, clouds, sources[f"{modality}s"]))
-        found: dict[str, Tensor | None] = {}
-        for modality, teacher in self._teachers.items():
-            found[modality] = None
-            if teacher is not None:
-                features = teacher.encode(_lesson(teacher, clouds, sources[f"{modality}s"]))
-                found[modality] = torch.as_tensor(features, dtype=torch.float32)
-        return found
+        numbers = dict(self.architecture_)
+        kind = numbers.pop("architecture", "recon")  # files from before it have no other
+        for name in _ABSENT[kind]:
+            del numbers[name]
+        return _MODULES[kind](**numbers)
 
     def _check_lesson(self, stored: Tensor) -> None:
         n_points = min(stored.shape[1], self.n_points or stored.shape[1])
@@ -358,15 +313,3 @@ class ReConPretrainer(CloudPretrainer):
 
     def _count_features(self) -> int:
         return 2 * self.module_.encoder.width
-
-
-def _lesson(teacher: Teacher, clouds: Clouds, source: Any) -> Any:
-    """What a teacher looks at: the clouds themselves, or the pictures or texts passed to fit."""
-    if teacher.takes in ("clouds", "ready"):
-        return clouds
-    if source is None:
-        raise ValueError(
-            f"the teacher {type(teacher).__name__} reads {teacher.takes}; pass one a cloud: "
-            f"fit(X, {teacher.takes}=...)."
-        )
-    return source

@@ -3,8 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from pointinteract.losses import patch_chamfer_loss, self_contrast_loss
+from pointinteract.losses import self_contrast_loss
 from pointinteract.models.recon_pretraining import ReConOutput
+from pointinteract.pretraining._rebuilding import rebuilding_loss
 
 __all__ = ["recon_losses"]
 
@@ -34,11 +35,7 @@ def recon_losses(
         ``"reconstruction"`` (Chamfer), ``"image"`` and ``"text"`` (smooth L1 to the teachers),
         ``"contrast"``; only those whose branch the network has.
     """
-    if out.mask.any():
-        rebuilt = patch_chamfer_loss(out.rebuilt, out.target, kind=reconstruction_loss)
-    else:  # clouds of a single patch: nothing to hide, nothing to rebuild
-        rebuilt = out.tokens.sum() * 0.0
-    losses = {"reconstruction": rebuilt}
+    losses = {"reconstruction": rebuilding_loss(out, kind=reconstruction_loss)}
     if out.image is not None:
         features = _need("image_features", image_features)
         losses["image"] = F.smooth_l1_loss(out.image, features)

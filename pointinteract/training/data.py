@@ -9,6 +9,9 @@ from torch import Tensor
 from pointinteract.ops import (
     drop_points,
     jitter,
+    normalize_unit_sphere,
+    random_crop,
+    random_cut_out,
     random_rotate,
     random_scale,
     random_translate,
@@ -38,6 +41,19 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         generator=generator,
         limit=0.1,
     ),
+    # One factor for all axes, and shifts in extents of the cloud: STRL, and CrossPoint.
+    "scale_mild": lambda points, generator: random_scale(
+        points, generator=generator, low=0.8, high=1.25, anisotropic=False
+    ),
+    "scale_wide": lambda points, generator: random_scale(
+        points, generator=generator, low=0.5, high=2.0, anisotropic=False
+    ),
+    "translate_mild": lambda points, generator: random_translate(
+        points, generator=generator, limit=0.1, relative=True
+    ),
+    "translate_wide": lambda points, generator: random_translate(
+        points, generator=generator, limit=0.5, relative=True
+    ),
     "gaussian_scale": lambda points, generator: random_gaussian_scale(
         points, generator=generator
     ),
@@ -46,6 +62,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "shuffle": lambda points, generator: shuffle_points(points, generator=generator),
     "jitter": lambda points, generator: jitter(points, generator=generator),
     "drop": lambda points, generator: drop_points(points, generator=generator),
+    "crop": lambda points, generator: random_crop(points, generator=generator),
+    "cut_out": lambda points, generator: random_cut_out(points, generator=generator),
+    "normalize": lambda points, generator: normalize_unit_sphere(points),
 }
 
 # Points kept of a larger cloud for each number of points drawn from it in a batch.
@@ -111,14 +130,14 @@ def augment(
     return points
 
 
-def check_augmentation(names: object) -> None:
+def check_augmentation(names: object, parameter: str = "augmentation") -> None:
     """Raise unless `names` is None, callable, a known name or a sequence of them."""
     if names is None or callable(names):
         return
     listed = (names,) if isinstance(names, str) else names
     if not isinstance(listed, (tuple, list)) or any(name not in AUGMENTATIONS for name in listed):
         raise ValueError(
-            f"augmentation must be None, a callable, or one or several of "
+            f"{parameter} must be None, a callable, or one or several of "
             f"{sorted(AUGMENTATIONS)}; got {names!r}."
         )
 

@@ -39,6 +39,23 @@ class AccuracyStopper:
     def wants_to_stop(self) -> bool:
         return self.n_waited >= self.classifier.n_iter_no_change
 
+    def state(self) -> dict[str, Any]:
+        """What further looks need to know."""
+        return {
+            "best": float(self.best),
+            "reference": float(self.reference),
+            "n_waited": self.n_waited,
+            "best_epoch": getattr(self.classifier, "best_epoch_", None),
+            "weights": self.weights,
+        }
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take up from what `state` gave."""
+        self.best, self.reference = state["best"], state["reference"]
+        self.n_waited, self.weights = state["n_waited"], state["weights"]
+        if state["best_epoch"] is not None:
+            self.classifier.best_epoch_ = state["best_epoch"]
+
     def restore(self) -> None:
         """Put the best weights back."""
         if self.weights:

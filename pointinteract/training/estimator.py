@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pointinteract.base import CloudEstimatorMixin, Clouds, TorchEstimatorMixin, pick_device
 from pointinteract.training.callbacks import CallbackSupportMixin, FitProgress, with_callbacks
+from pointinteract.training.checkpoint import TrainingCheckpoint, fingerprint
 from pointinteract.training.data import check_augmentation
 from pointinteract.training.early_stopping import AccuracyStopper
 from pointinteract.training.history import history_frame
@@ -37,6 +38,7 @@ class TrainedEstimator(
     """
 
     # Parameters that every subclass has in its constructor.
+    checkpoint: Any
     max_epochs: int
     learning_rate: float
     weight_decay: float
@@ -131,12 +133,19 @@ class TrainedEstimator(
         X: Any,
         y: Any,
         stopper: AccuracyStopper | None = None,
+        resumable: bool = False,
     ) -> None:
-        """Run epochs over stored clouds (n_clouds, P, C); X and y are for the callbacks."""
+        """Run epochs over stored clouds (n_clouds, P, C); X and y are for the callbacks.
+
+        What is resumable goes on from the file ``checkpoint``, and writes it.
+        """
         progress = FitProgress(self, n_epochs=n_epochs, X=X, y=y)
         generator = torch.Generator()
+        last = self._run.epoch + n_epochs
+        file = self._open_checkpoint(stored, targets) if resumable else None
+        self._go_on_from(file, stopper)
         try:
-            for _ in range(n_epochs):
+            while self._run.epoch < last and not (stopper and stopper.wants_to_stop):
                 # Of the run, not of the fit: a warm start has random numbers of its own.
                 generator.manual_seed((self._run.seed + 7919 * self._run.epoch) % 2**63)
                 with progress.epoch(self._run.epoch):
@@ -145,6 +154,7 @@ class TrainedEstimator(
                         lambda points, index: self._compute_loss(
                             points, index, targets, generator
                         ),
+                        self._after_step,
                     )
                     if stopper is not None:
                         record["validation_accuracy"] = stopper.look()
@@ -153,13 +163,59 @@ class TrainedEstimator(
                 # A new list, so that a fit that fails later can go back to the old one.
                 self._records = [*self._records, record | {"epoch": self.n_epochs_}]
                 self.history_ = history_frame(self._records)
-                if stopper is not None and stopper.wants_to_stop:
-                    break
+                if file is not None:
+                    done = self._run.epoch == last or bool(stopper and stopper.wants_to_stop)
+                    file.write(self._training_state(stopper), last=done)
         finally:  # also after an interruption
             self.module_.eval()
             if stopper is not None:
                 stopper.restore()
         progress.done()
+
+    def _open_checkpoint(self, stored: Tensor, targets: Any) -> TrainingCheckpoint | None:
+        if self.checkpoint is None:
+            return None
+        params = self.get_params(deep=False)
+        # Where it runs and where it is written change no number; the seed is kept in the file.
+        settings = {
+            f"parameter {name}": fingerprint(value)
+            for name, value in params.items()
+            if name not in ("checkpoint", "device", "random_state")
+        }
+        settings |= {
+            "estimator": type(self).__name__,
+            "clouds": fingerprint(stored),
+            "targets": fingerprint(targets),
+            "epochs before": str(self.n_epochs_),
+        }
+        if self.random_state is not None:
+            settings["seed"] = str(self._run.seed)
+        return TrainingCheckpoint(self.checkpoint, settings)
+
+    def _training_state(self, stopper: AccuracyStopper | None) -> dict[str, Any]:
+        return {
+            "module": self.module_.state_dict(),
+            "run": self._run.state(),
+            "seed": self.seed_,
+            "records": self._records,
+            "n_epochs": self.n_epochs_,
+            "stopper": None if stopper is None else stopper.state(),
+        }
+
+    def _go_on_from(
+        self, file: TrainingCheckpoint | None, stopper: AccuracyStopper | None
+    ) -> None:
+        """Put everything as it was when the file was written, if there is one."""
+        state = None if file is None else file.read()
+        if state is None:
+            return
+        self.module_.load_state_dict(state["module"])
+        self._run.restore(state["run"])
+        self.seed_, self.n_epochs_ = state["seed"], state["n_epochs"]
+        self._records = state["records"]
+        self.history_ = history_frame(self._records)
+        if stopper is not None:
+            stopper.go_on(state["stopper"])
 
     def _run_options(self) -> dict[str, Any]:
         """Further settings of the run that are parameters of this subclass only."""
@@ -177,6 +233,12 @@ class TrainedEstimator(
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and parts to log of a batch (B, N, C) holding the clouds `index` (B,)."""
         raise NotImplementedError
+
+    def _after_step(self) -> None:
+        """What follows a step of the optimiser, such as moving a momentum copy.
+
+        ``self._run.time`` is the number of epochs trained when the step began.
+        """
 
     def _watch(self, stored: Tensor, targets: Any) -> dict[str, float]:
         """Further numbers for the record, measured on stored clouds after an epoch."""

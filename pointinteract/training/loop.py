@@ -124,7 +124,12 @@ class TrainingRun:
         self.losses: list[float] = []  # of the epochs so far
         self.time = 0.0  # epochs and the part of the present one that is over, at each step
 
-    def run_epoch(self, clouds: Tensor, compute_loss: ComputeLoss) -> dict[str, float]:
+    def run_epoch(
+        self,
+        clouds: Tensor,
+        compute_loss: ComputeLoss,
+        after_step: Callable[[], None] | None = None,
+    ) -> dict[str, float]:
         """Train once over stored clouds (n_clouds, P, C).
 
         Parameters
@@ -133,6 +138,8 @@ class TrainingRun:
         compute_loss : callable
             ``compute_loss(points (B, N, C), index (B,))`` gives the loss and a dictionary of
             further scalars to log. A batch may leave some out.
+        after_step : callable, optional
+            Called without arguments when the optimiser has moved the weights.
 
         Returns
         -------
@@ -162,6 +169,8 @@ class TrainingRun:
                 points = augment(points, self.augmentation, augment_stream).to(device)
                 loss, parts = compute_loss(points, index)
                 self._step(loss)
+                if after_step is not None:
+                    after_step()
                 for name, value in {"loss": loss, **parts}.items():
                     share = value.detach() * (len(index) / len(clouds))
                     totals[name] = totals[name] + share if name in totals else share
@@ -184,6 +193,17 @@ class TrainingRun:
             "learning_rate": rate,
             "seconds": time.perf_counter() - started,
         }
+
+    def state(self) -> dict[str, Any]:
+        """What the next epoch needs to know, beside the module: see training/checkpoint.py."""
+        moments = self.optimizer.state_dict()["state"]
+        return {"seed": self.seed, "epoch": self.epoch, "losses": self.losses, "moments": moments}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave in an equal run; raises ValueError if that is no such."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
+        self.seed, self.epoch, self.losses = state["seed"], state["epoch"], state["losses"]
 
     def _step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

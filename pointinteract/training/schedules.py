@@ -8,6 +8,7 @@ from torch import nn
 __all__ = [
     "annealed_schedule",
     "cosine_schedule",
+    "half_cosine",
     "parameter_groups",
     "plateau_schedule",
     "staircase_schedule",
@@ -57,6 +58,18 @@ def staircase_schedule(
     """
     # A hair more, so that 0.6 / 0.2, which is 2.9999999999999996, counts as three.
     return max(base * factor ** math.floor(passed / every + 1e-9), min(minimum, base))
+
+
+def half_cosine(
+    passed: float, first: float, last: float, *, length: float, delay: float = 0.0
+) -> float:
+    """Go from `first` to `last` by half a cosine over `length`, and stay on both sides of it.
+
+    It begins at `delay`; whatever is counted (steps, epochs), all three count the same. So
+    Point-BERT's tokenizer lowers its temperature and comes to weigh the use of its words.
+    """
+    progress = min(max(passed - delay, 0.0) / max(length, 1e-9), 1.0)
+    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * progress))
 
 
 def plateau_schedule(

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from pointinteract.models.teachers import Teacher
 from pointinteract.pretraining import ReConPretrainer
 
 SMALL = dict(n_groups=8, group_size=8, max_epochs=2, batch_size=4, random_state=0)
@@ -221,3 +222,27 @@ def test_a_teacher_given_as_an_object_is_not_changed():
     ReConPretrainer(**SMALL, image_teacher=teacher).fit(X)
 
     assert not hasattr(teacher, "mean_")
+
+
+def test_teachers_with_a_cache_look_at_each_cloud_once(tmp_path):
+    class Center(Teacher):
+        takes = "clouds"
+        n_asked = 0
+
+        def identity(self):
+            return ("center",)
+
+        def encode(self, items):
+            Center.n_asked += len(items)
+            return self._checked(np.mean(items, axis=1), len(items))
+
+    X = np.random.default_rng(0).normal(size=(6, 24, 3)).astype("f4")
+    settings = dict(n_groups=4, group_size=4, image_teacher=Center(), max_epochs=1, random_state=0)
+    cached = ReConPretrainer(teacher_cache=str(tmp_path), **settings)
+
+    first = cached.fit(X).transform(X)
+    second = clone(cached).fit(X).transform(X)
+
+    assert Center.n_asked == 6
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, ReConPretrainer(**settings).fit(X).transform(X))

@@ -1,0 +1,158 @@
+"""SimCLR as an estimator: tell the other view of a cloud among all views of the batch."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pointinteract.losses import pair_contrast_loss
+from pointinteract.models.contrast import ContrastNetwork
+from pointinteract.pretraining._views import DEFAULT_VIEWS, ViewPretrainer, told_apart, two_views
+
+__all__ = ["SimCLRPretrainer"]
+
+
+class SimCLRPretrainer(ViewPretrainer):
+    """SimCLR: pre-train any network by finding the other view of a cloud in the batch.
+
+    Every cloud is disturbed twice. What the network makes of the one view is to resemble what
+    it makes of the other more than what it makes of any other cloud of the batch.
+
+    Parameters
+    ----------
+    backbone : str or Module class, default="dgcnn"
+        A name of :func:`pointinteract.list_models`, or a class taking ``n_channels`` and
+        ``n_classes``; any network that answers a pooled feature will do.
+    views : str, tuple of str or callable, default=("crop", "scale", "translate_mild", "jitter")
+        What is done to a cloud, in turn, to make a view of it: any of ``"crop"``,
+        ``"cut_out"``, ``"drop"``, ``"jitter"``, ``"normalize"``, ``"rotate_y"``,
+        ``"rotate_z"``, ``"scale"``, ``"scale_mild"``, ``"scale_wide"``, ``"scale_translate"``,
+        ``"shuffle"``, ``"tilt"``, ``"translate_mild"``, ``"translate_wide"``, or a function of
+        (points (B, N, C), generator). The network learns not to see what they change, so leave
+        out what matters: with rotations, which way up a thing stands.
+    backbone_options : dict or None, default=None
+        Further numbers of the backbone, such as ``{"n_neighbors": 10}`` for ``"dgcnn"``.
+    temperature : float, default=0.1
+        Smaller values look at the most similar other clouds only.
+    projection_hidden, projection_width : int, default=512, 128
+        Widths of the two layers between the feature and what is compared. Published for
+        pictures: 2048 and 128.
+    n_points : int or None, default=1024
+        Points of a cloud that the network sees; larger clouds are thinned by farthest point
+        sampling. None takes them whole.
+    max_epochs : int, default=100
+        Passes over the clouds; 0 leaves the network untrained, a control.
+    batch_size : int, default=32
+        Clouds a step, and clouds a batch in queries. Each cloud is compared with all others of
+        its batch, so larger ones teach more.
+    learning_rate : float, default=1e-3
+        Highest rate of AdamW.
+    weight_decay : float, default=1e-4
+    warmup_epochs : float, default=1
+        Epochs of rising rate.
+    schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+    warm_start : bool, default=False
+        Whether another `fit` goes on from the weights reached.
+    normalize : bool, default=True
+        Whether to move each cloud to the origin and scale it to the unit sphere first.
+    checkpoint : str, path or None, default=None
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
+    device : str, default="auto"
+        ``"auto"`` takes a GPU if there is one.
+    random_state : int, RandomState instance or None, default=None
+        Same integer, same numbers (on the CPU to the last bit).
+
+    Attributes
+    ----------
+    module_ : ContrastNetwork
+        The trained network; ``module_.encoder`` is what downstream tasks use.
+    architecture_ : dict
+        What `module_` was made from.
+    history_ : DataFrame
+        One row an epoch: the loss, ``contrast``, ``accuracy`` (share of clouds whose second
+        view was the most similar to their first), learning rate and seconds.
+    n_epochs_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Channels of a point.
+    n_points_fit_ : int or None
+        If the clouds of `fit` differed in size: the size that smaller ones are brought to, by
+        repeating points in turn, in training and in queries. None: clouds are taken as they are.
+    device_ : str
+        Where the network lives.
+    seed_ : int
+        Drawn from `random_state`; everything random of the fit follows from it.
+
+    References
+    ----------
+    Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual
+    Representations", ICML 2020.
+
+    Examples
+    --------
+    >>> from pointinteract.datasets import make_shapes
+    >>> from pointinteract.pretraining import SimCLRPretrainer
+    >>> X, _ = make_shapes(16, n_points=64, return_X_y=True, random_state=0)
+    >>> pre = SimCLRPretrainer("pointnet_basic", max_epochs=1, random_state=0).fit(X)
+    >>> pre.transform(X).shape
+    (16, 1024)
+    >>> pre.similarity(X).similarity.shape
+    (16, 16)
+    """
+
+    def __init__(
+        self,
+        backbone: Any = "dgcnn",
+        *,
+        views: Any = DEFAULT_VIEWS,
+        backbone_options: dict[str, Any] | None = None,
+        temperature: float = 0.1,
+        projection_hidden: int = 512,
+        projection_width: int = 128,
+        n_points: int | None = 1024,
+        max_epochs: int = 100,
+        batch_size: int = 32,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        warmup_epochs: float = 1,
+        schedule: str = "cosine",
+        warm_start: bool = False,
+        normalize: bool = True,
+        checkpoint: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+    ):
+        self.backbone = backbone
+        self.views = views
+        self.backbone_options = backbone_options
+        self.temperature = temperature
+        self.projection_hidden = projection_hidden
+        self.projection_width = projection_width
+        self.n_points = n_points
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.schedule = schedule
+        self.warm_start = warm_start
+        self.normalize = normalize
+        self.checkpoint = checkpoint
+        self.device = device
+        self.random_state = random_state
+
+    def _wrap(self, encoder: Any) -> nn.Module:
+        numbers = self.architecture_
+        return ContrastNetwork(encoder, hidden=numbers["hidden"], width=numbers["width"])
+
+    def _compute_loss(
+        self, points: Tensor, index: Tensor, targets: Any, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        # In one pass, so that BatchNorm sees both views alike.
+        both = self.module_(torch.cat(two_views(points, self.views, generator)))
+        first, second = both.chunk(2)
+        contrast = pair_contrast_loss(first, second, temperature=self.temperature)
+        parts = {"contrast": contrast, "accuracy": told_apart(first, second)}
+        return contrast + self._auxiliary_loss(), parts
