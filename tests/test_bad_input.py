@@ -264,7 +264,7 @@ CASES = {
     "a data set as estimator": (file(load, "a.npz", write_npz), FileFormatError, r"a\.npz",
                                 "save"),
     "start from tensors of something else": (start_from_junk, CheckpointError, "weight",
-                                             "'recon'"),
+                                             "none of the systems"),
     "start from other channels": (fit_from_other_channels, ValueError, "X has 6", "reads 3"),
     "start from a missing file": (fit(model=None, pretrained="none.pth"), FileNotFoundError,
                                   "none.pth", "no such file"),
@@ -376,10 +376,10 @@ def test_clouds_without_extent_give_finite_answers(fitted, cloud):
 
 @pytest.mark.parametrize("n_points, parameters", [(1, {}), (16, {"n_groups": 1}),
                                                   (16, {"mask_ratio": 0.2})])
-def test_nothing_to_reconstruct_is_said(n_points, parameters):
+def test_nothing_to_learn_from_is_said(n_points, parameters):
     pre = ReConPretrainer(n_groups=4, group_size=4, max_epochs=1, random_state=0)
 
-    with pytest.warns(PointInteractWarning, match="nothing to reconstruct.*Give clouds of more"):
+    with pytest.warns(PointInteractWarning, match="nothing to learn from.*Give clouds of more"):
         pre.set_params(**parameters).fit(GOOD[:, :n_points])
 
     assert np.isfinite(pre.transform(GOOD)).all()

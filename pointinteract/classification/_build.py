@@ -3,7 +3,7 @@
 import copy
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import get_tags
@@ -81,7 +81,7 @@ def pretrained_encoder(pretrained: Any, X: Any) -> Network:
     if isinstance(pretrained, (str, PathLike)):
         return _encoder_of_file(fspath(pretrained))
     if isinstance(pretrained, nn.Module):
-        return _check_encoder(getattr(pretrained, "encoder", pretrained), "the module given")
+        return _encoder_of(pretrained, "the module given")
     if not isinstance(pretrained, BaseEstimator):
         raise TypeError(
             "pretrained must be a pretrainer, a path to a checkpoint or a module with an "
@@ -96,9 +96,7 @@ def pretrained_encoder(pretrained: Any, X: Any) -> Network:
                 "without labels of its own; fit it first, or give a pretrainer."
             ) from None
         pretrained = clone(pretrained).fit(X)
-    module = getattr(pretrained, "module_", None)
-    encoder = getattr(module, "encoder", module)
-    return _check_encoder(encoder, type(pretrained).__name__)
+    return _encoder_of(getattr(pretrained, "module_", None), type(pretrained).__name__)
 
 
 def _network_class(name: str) -> type:
@@ -163,24 +161,34 @@ def _encoder_of_file(path: str) -> Network:
     return _encoder_of(models.load_official(None, path), path)
 
 
-def _encoder_of(module: nn.Module, owner: str) -> Network:
-    return _check_encoder(getattr(module, "encoder", module), owner)
+def _encoder_of(module: Any, owner: str) -> Network:
+    """Return the network in a module, which must be one that can be made again, or raise.
+
+    A whole network may call a part of it its encoder, as SimpleView its picture network; so it
+    is asked first itself.
+    """
+    for network in (module, getattr(module, "encoder", None)):
+        if _can_be_made_again(network):
+            return network
+    return _refuse_encoder(getattr(module, "encoder", module), owner)
 
 
 def _is_ours(network: Any) -> bool:
     return getattr(models, type(network).__name__, None) is type(network)
 
 
-def _check_encoder(encoder: Any, owner: str) -> Network:
-    """Return a network that can be made again from what it says of itself, or raise."""
-    builder = getattr(encoder, "builder", None)
-    known = _is_ours(encoder) or (isinstance(builder, str) and builder in models.list_models())
-    config = getattr(encoder, "config", None)
-    if not (known and isinstance(config, dict) and "n_channels" in config):
-        raise CheckpointError(
-            f"{owner} has no encoder that a classifier could start from: it must be a network of "
-            "pointinteract.models that says its config, or one that says in `builder` the name "
-            "it is registered by and in `config` what its function was called with, n_channels "
-            f"among it; got {type(encoder).__name__}."
-        )
-    return encoder
+def _can_be_made_again(network: Any) -> bool:
+    """Whether a network says of itself what it was made from."""
+    builder = getattr(network, "builder", None)
+    known = _is_ours(network) or (isinstance(builder, str) and builder in models.list_models())
+    config = getattr(network, "config", None)
+    return known and isinstance(config, dict) and "n_channels" in config
+
+
+def _refuse_encoder(encoder: Any, owner: str) -> NoReturn:
+    raise CheckpointError(
+        f"{owner} has no encoder that a classifier could start from: it must be a network of "
+        "pointinteract.models that says its config, or one that says in `builder` the name "
+        "it is registered by and in `config` what its function was called with, n_channels "
+        f"among it; got {type(encoder).__name__}."
+    )

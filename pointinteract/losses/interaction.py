@@ -29,9 +29,10 @@ from pointinteract.losses.interaction_terms import (
     combine_terms,
     pick_terms,
 )
-from pointinteract.losses.masking import evaluation_mode, masked_logits, permute_regions
+from pointinteract.losses.masking import masked_logits, permute_regions
 from pointinteract.losses.monitoring import check_exact_regions, measure_shares
 from pointinteract.losses.scores import SCORES, target_score
+from pointinteract.nn.modes import evaluation_mode
 from pointinteract.ops import partition_regions
 from pointinteract.utils._params import check_int, check_option, check_real
 

@@ -1,34 +1,14 @@
 """What a network answers to clouds with regions taken away, as training needs it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from pointinteract.ops import mask_regions
 
-__all__ = ["evaluation_mode", "masked_logits", "permute_regions"]
+__all__ = ["masked_logits", "permute_regions"]
 
 # Centers this near to each other count as one, so one empty cloud serves a whole batch.
 _SAME_CENTER = 1e-6
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Run the body with every layer in evaluation mode, then restore each layer's own flag.
-
-    BatchNorm uses its running statistics and leaves them as they are, and dropout is off, while
-    gradients flow as ever. Layers that somebody froze in evaluation mode stay so after.
-    """
-    before = [(layer, layer.training) for layer in module.modules()]
-    try:
-        for layer, _ in before:
-            layer.training = False
-        yield
-    finally:
-        for layer, training in before:
-            layer.training = training
 
 
 def permute_regions(regions: Tensor, n_regions: int, generator: torch.Generator) -> Tensor:

@@ -11,8 +11,8 @@ from pointinteract.games import (
     mean_strength,
     order_range,
 )
-from pointinteract.losses.masking import evaluation_mode
 from pointinteract.losses.scores import target_score
+from pointinteract.nn.modes import evaluation_mode
 from pointinteract.ops import mask_regions, partition_regions
 
 __all__ = ["check_exact_regions", "measure_shares"]

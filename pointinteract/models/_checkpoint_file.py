@@ -13,11 +13,15 @@ from torch import Tensor
 from pointinteract.exceptions import CheckpointError
 from pointinteract.utils._optional import import_optional
 
-_WRAPPERS = ("base_model", "model_state_dict", "state_dict", "model")
+_WRAPPERS = ("base_model", "model_state_dict", "state_dict", "model", "module")
+# Under which training scripts keep a running average of the weights beside these.
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "model_ema_state_dict")
 _N_SHOWN = 5
 
 
-def read_tensors(checkpoint: str | PathLike[str] | Mapping[str, Any]) -> dict[str, Tensor]:
+def read_tensors(
+    checkpoint: str | PathLike[str] | Mapping[str, Any], *, ema: bool = False
+) -> dict[str, Tensor]:
     """Read a checkpoint, whatever it is wrapped in, as names without ``module.`` to tensors.
 
     Parameters
@@ -25,13 +29,16 @@ def read_tensors(checkpoint: str | PathLike[str] | Mapping[str, Any]) -> dict[st
     checkpoint : path or mapping
         A file of torch, npz or safetensors, or what such a file holds: tensors or arrays by
         name, or a dictionary with them under one of the usual keys.
+    ema : bool, default=False
+        Read the running average of the weights that a file holds beside these, not the weights.
 
     Raises
     ------
     CheckpointError
-        If it cannot be read without unpickling objects, or holds other things than tensors.
+        If it cannot be read without unpickling objects, holds other things than tensors, or
+        lacks the weights or the average that is asked for.
     """
-    content = _unwrap(checkpoint)
+    content = _unwrap(checkpoint, ema)
     tensors: dict[str, Tensor] = {}
     for key, value in content.items():
         if not isinstance(value, (Tensor, np.ndarray, np.generic)):
@@ -54,24 +61,41 @@ def list_some(names: Iterable[str]) -> str:
     return ", ".join(listed[:_N_SHOWN]) + (", ..." if len(listed) > _N_SHOWN else "")
 
 
-def _unwrap(checkpoint: str | PathLike[str] | Mapping[str, Any]) -> Mapping[str, Any]:
+def _unwrap(checkpoint: str | PathLike[str] | Mapping[str, Any], ema: bool) -> Mapping[str, Any]:
     """Return the mapping of names to values, out of its file and its wrappers."""
     content = checkpoint
     if isinstance(checkpoint, (str, PathLike)):
         content = _read_file(fspath(checkpoint))
+    found = False
     while isinstance(content, Mapping):
-        inner = next(
-            (content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None
-        )
-        if inner is None:
+        average = _first_mapping(content, _AVERAGES)
+        inner = _first_mapping(content, _WRAPPERS)
+        if average and ema and not found:
+            inner, found = average, True
+        elif average and not inner:
+            raise CheckpointError(
+                f"The checkpoint holds no weights but their running average, under {average!r}. "
+                "Read that with load_official(..., ema=True)."
+            )
+        if not inner:
             break
-        content = inner
+        content = content[inner]
+    if ema and not found:
+        raise CheckpointError(
+            "ema=True asks for a running average of the weights, which the checkpoint does not "
+            f"hold under any of {', '.join(_AVERAGES)}."
+        )
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(
             "A checkpoint must be a file or a mapping of names to tensors, got "
             f"{'an empty mapping' if isinstance(content, Mapping) else type(content).__name__}."
         )
     return content
+
+
+def _first_mapping(content: Mapping[str, Any], keys: Iterable[str]) -> str | None:
+    """The first of the keys under which there is a mapping."""
+    return next((key for key in keys if isinstance(content.get(key), Mapping)), None)
 
 
 def _read_file(path: str) -> Any:

@@ -11,7 +11,12 @@ from pointinteract.nn.patches import (
     random_patch_mask,
     split_by_mask,
 )
-from pointinteract.nn.transformer import PreNormBlock, drop_path_rates, position_embedding
+from pointinteract.nn.transformer import (
+    PreNormBlock,
+    drop_path_rates,
+    position_embedding,
+    start_xavier,
+)
 from pointinteract.ops import gather
 
 __all__ = ["MASK_TYPES", "MaskedAutoencoder", "MaskedPatches"]
@@ -100,11 +105,7 @@ class MaskedPatches(nn.Module):
 
     def _initialize_decoder(self) -> None:
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        for module in self.decoder.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_xavier(self.decoder)
 
 
 class MaskedAutoencoder(MaskedPatches):

@@ -32,6 +32,7 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pointinteract.exceptions import CheckpointError
@@ -81,6 +82,8 @@ def list_official() -> list[str]:
 def load_official(
     system: str | None,
     checkpoint: str | PathLike[str] | Mapping[str, Any],
+    *,
+    ema: bool = False,
     **sizes: Any,
 ) -> nn.Module:
     """Read a checkpoint of an original system into our module, ready for evaluation.
@@ -98,6 +101,10 @@ def load_official(
         opened. Or ``"hf:organisation/name"``, with ``"@revision"`` after it if you like: weights
         from the Hugging Face hub, such as those of the organisation ``torch-pointcloud``,
         whose names for tensors are understood.
+    ema : bool, default=False
+        Read the running average of the weights that some training scripts keep in the same
+        file, as ``"model_ema"``, say, and often report results of. By default the weights
+        themselves are read.
     **sizes : int, float, bool or str
         Numbers of the original configuration under their original names, for example
         ``k=20, emb_dims=1024``. Those that tensor shapes tell are only compared with them;
@@ -112,8 +119,9 @@ def load_official(
     Raises
     ------
     CheckpointError
-        If the system is unknown, or the checkpoint or the sizes do not fit it. The message
-        names the tensors that are missing, unexpected or of another shape.
+        If the system is unknown, the checkpoint or the sizes do not fit it, or it holds no
+        average and `ema` asks for it. The message names the tensors that are missing,
+        unexpected or of another shape.
 
     See Also
     --------
@@ -126,7 +134,7 @@ def load_official(
         found = fetch_weights(str(checkpoint))
         source, checkpoint = found.describe(), found.path
         system, sizes = system or found.system, found.sizes | sizes
-    tensors = read_tensors(checkpoint)
+    tensors = read_tensors(checkpoint, ema=ema)
     module = _detect(tensors, sizes) if system is None else _load(system, tensors, sizes)
     # Not module.x = ...: to the type checker, modules hold tensors and modules only.
     vars(module).update(official_source=source)
@@ -140,7 +148,7 @@ def _load(system: str, tensors: dict[str, Tensor], sizes: dict[str, Any]) -> nn.
         # Theirs are linear layers where the original has convolutions over single points.
         tensors = {
             key: layout.to_official(tensor)
-            if tensor.ndim == 2 and (layout := official.layout(key)) else tensor
+            if tensor.ndim <= 2 and (layout := official.layout(key)) else tensor
             for key, tensor in renamed.items()
         }
     state = OfficialState(system, tensors)
@@ -152,6 +160,10 @@ def _load(system: str, tensors: dict[str, Tensor], sizes: dict[str, Any]) -> nn.
     loaded, omitted = _translate(official, state, module)
     # Assigning keeps the checkpoint's own types, so that nothing is lost on the way back.
     module.load_state_dict(loaded, strict=False, assign=True)
+    # What it does not hold, such as a fresh token or a fixed grid, was made in another type.
+    types = {tensor.dtype for tensor in loaded.values() if tensor.is_floating_point()}
+    if len(types) == 1 and types != {torch.get_default_dtype()}:
+        module.to(types.pop())
     vars(module).update(official_system=system, official_omitted=omitted)
     return module.eval()
 

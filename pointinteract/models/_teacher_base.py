@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointinteract.nn.modes import evaluation_mode
 from pointinteract.utils._optional import import_optional
 
 __all__ = [
@@ -144,17 +145,11 @@ class ModuleTeacher(Teacher):
 
     def encode(self, items: Sequence[Any]) -> np.ndarray:
         """Call the module on batches of items."""
-        was_training = [module for module in self.module.modules() if module.training]
-        self.module.eval()
-        try:
-            with torch.no_grad():
-                batches = batches_of(items, self.batch_size)
-                return np.concatenate(
-                    [self._checked(self.module(self._prepared(b)), len(b)) for b in batches]
-                )
-        finally:
-            for module in was_training:
-                module.training = True
+        with torch.no_grad(), evaluation_mode(self.module):
+            batches = batches_of(items, self.batch_size)
+            return np.concatenate(
+                [self._checked(self.module(self._prepared(b)), len(b)) for b in batches]
+            )
 
     def identity(self) -> tuple[Any, ...]:
         """Say layers and weights; what the code of a forward pass does, nobody can tell."""

@@ -35,7 +35,8 @@ class DepthViewTeacher(Teacher):
         The first so many of :func:`pointinteract.ops.depth_views.side_cameras`, mirrored with
         ``"harmonic"``, as published.
     size : int, default=128
-        Height and width that points are drawn at.
+        Height and width that points are drawn at (``"harmonic"``); the others are drawn as large
+        as they are shown.
     distance : float, default=1.6
         Of the camera from the origin (``"harmonic"``).
     shown_size : int, default=None

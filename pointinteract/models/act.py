@@ -132,6 +132,7 @@ skip_near_origin
         self._initialize_decoder()
         if self.cls_pos is not None:
             nn.init.trunc_normal_(self.cls_pos, std=0.02)
+        self.train()  # but the teacher
 
     def train(self, mode: bool = True) -> "ACTPretraining":
         """Set the mode of the student, and of the teacher if it is to follow."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointinteract.models._teacher_transformers import TransformersTeacher
+from pointinteract.nn.modes import evaluation_mode
 from pointinteract.ops.depth_views import disc_depth_views, side_cameras
 from pointinteract.utils._optional import import_optional
 from pointinteract.utils._params import check_int
@@ -84,6 +85,8 @@ class DepthViewEncoder(nn.Module):
         self.register_buffer("cameras", cameras, persistent=False)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        # A module that was given may live elsewhere than what is made here.
+        self.to(next(self.picture_network.parameters(), cameras).device)
         self.num_features = self._count_features()
         self.reset_classifier(n_classes)
 
@@ -103,7 +106,7 @@ class DepthViewEncoder(nn.Module):
     def reset_classifier(self, n_classes: int) -> None:
         """Put a fresh head for `n_classes` classes in place of the old one; 0 takes it off."""
         head: nn.Module = nn.Linear(self.num_features, n_classes) if n_classes else nn.Identity()
-        self.head = head.to(self.mean.device)
+        self.head = head.to(self.mean)
 
     def draw(self, points: Tensor, cameras: Tensor, distance: Tensor | None = None) -> Tensor:
         """Draw depth pictures (B, V, S, S); see `disc_depth_views`."""
@@ -123,15 +126,9 @@ class DepthViewEncoder(nn.Module):
 
     def _count_features(self) -> int:
         """Ask by an empty picture, since modules do not say how wide their features are."""
-        modes = [(layer, layer.training) for layer in self.picture_network.modules()]
-        self.picture_network.eval()
-        weight = next(self.picture_network.parameters())
-        empty = torch.ones(1, self.picture_size, self.picture_size, device=weight.device)
-        with torch.no_grad():
-            width = self.encode_pictures(empty).shape[1]
-        for layer, training in modes:
-            layer.training = training
-        return width
+        empty = self.mean.new_ones(1, self.picture_size, self.picture_size)
+        with torch.no_grad(), evaluation_mode(self.picture_network):
+            return self.encode_pictures(empty).shape[1]
 
 
 class CLIP2PointNetwork(nn.Module):

@@ -183,16 +183,19 @@ def _read_numbers(source: Any, state: Mapping[str, Tensor]) -> dict[str, Any]:
     config: Any = getattr(source, "config", None)
     if hasattr(config, "num_attention_heads"):
         n_heads, eps = config.num_attention_heads, config.layer_norm_eps
-        if config.hidden_act != "gelu":
-            raise CheckpointError(
-                f"{_RIGHT}; {type(source).__name__} rectifies by {config.hidden_act!r} and not by "
-                "'gelu'."
-            )
+        rectifiers = [config.hidden_act]
     else:
         block = source.blocks[0]
         attention = getattr(block, "attention", None) or block.attn
         n_heads = getattr(attention, "n_heads", None) or attention.num_heads
         eps = block.norm1.eps
+        rectifiers = [_name_rectifier(layer) for layer in block.mlp.children()
+                      if not isinstance(layer, nn.Linear | nn.Dropout | nn.Identity)]  # fmt: skip
+    for rectifier in rectifiers:
+        if rectifier != "gelu":
+            raise CheckpointError(
+                f"{_RIGHT}; {type(source).__name__} rectifies by {rectifier!r} and not by 'gelu'."
+            )
     return {
         "width": width,
         "depth": 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks.")),
@@ -201,3 +204,9 @@ def _read_numbers(source: Any, state: Mapping[str, Tensor]) -> dict[str, Any]:
         "qkv_bias": "blocks.0.attention.qkv.bias" in state,
         "eps": float(eps),
     }
+
+
+def _name_rectifier(layer: nn.Module) -> str:
+    """Name of an activation as transformers has it: "gelu" is the erf form."""
+    name, approximate = type(layer).__name__.lower(), getattr(layer, "approximate", "none")
+    return name if approximate == "none" else f"{name}_{approximate}"

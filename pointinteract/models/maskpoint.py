@@ -30,7 +30,7 @@ from pointinteract.models.point_transformer import (
 )
 from pointinteract.nn.momentum import FeatureQueue, follow, momentum_copy
 from pointinteract.nn.patches import n_masked_patches, random_patch_mask, split_by_mask
-from pointinteract.nn.transformer import DropPath, FeedForward, drop_path_rates
+from pointinteract.nn.transformer import DropPath, FeedForward, drop_path_rates, start_small
 from pointinteract.ops import gather
 
 __all__ = ["MaskPointNetwork", "MaskPointOutput", "MaskPointPretraining"]
@@ -150,11 +150,7 @@ skip_near_origin
         )
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         for part in (self.decoder, self.query_head, self.class_head):
-            for module in part.modules():
-                if isinstance(module, nn.Linear):
-                    nn.init.trunc_normal_(module.weight, std=0.02)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+            start_small(part)
 
     def encode(self, points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode patches that are not hidden.

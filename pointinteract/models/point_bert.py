@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pointinteract.models.discrete_vae import DiscreteVAE
 from pointinteract.models.point_transformer import PointTransformer
 from pointinteract.nn.momentum import FeatureQueue, follow, momentum_copy
+from pointinteract.nn.transformer import start_small
 
 __all__ = ["MaskedTransformer", "PointBERTDraws", "PointBERTOutput", "PointBERTPretraining"]
 
@@ -79,10 +80,8 @@ class MaskedTransformer(nn.Module):
             nn.Linear(contrast_width, contrast_width),
         )
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        for layer in (self.token_head, *self.contrast_head):
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+        for head in (self.token_head, self.contrast_head):
+            start_small(head)
 
     def forward(
         self,
@@ -199,7 +198,7 @@ class PointBERTPretraining(nn.Module):
         self.key = momentum_copy(self.query)
         self.tokenizer = tokenizer.requires_grad_(False)
         self.queue = FeatureQueue(contrast_width, queue_length)
-        self.train()
+        self.train()  # but the tokenizer
 
     @property
     def encoder(self) -> PointTransformer:

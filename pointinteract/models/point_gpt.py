@@ -20,7 +20,7 @@ from pointinteract.nn.attention import SelfAttention
 from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.mlp import LinearNorm
 from pointinteract.nn.patches import PatchEmbedding
-from pointinteract.nn.transformer import DropPath, FeedForward, drop_path_rates
+from pointinteract.nn.transformer import DropPath, FeedForward, drop_path_rates, start_small
 from pointinteract.ops import chamfer_distance, gather, nearest_order
 from pointinteract.ops.grouping import group_index, take_groups
 
@@ -243,7 +243,7 @@ class PointGPT(nn.Module):
         self._last_pass: tuple[Tensor, Tensor, Tensor] | None = None
 
     def _initialize(self) -> None:
-        self.apply(_start_small)
+        start_small(self)
         for module in self.modules():
             if isinstance(module, SelfAttention):
                 nn.init.xavier_uniform_(module.qkv.weight)
@@ -317,7 +317,7 @@ class PointGPT(nn.Module):
     def reset_classifier(self, n_classes: int) -> None:
         """Put a fresh head for `n_classes` classes in place of the old one; 0 takes it off."""
         head = ClassifierHead(self.num_features, (256, 256), n_classes, dropout=(0.5, 0.5))
-        self.head = head.apply(_start_small).to(self.cls_token).train(self.training)
+        self.head = start_small(head).to(self.cls_token).train(self.training)
 
     def _read_all(self, patches: Tensor, centers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Start token, patches and class token, read: (B, 1, C), (B, G, C) and (B, 1, C)."""
@@ -360,13 +360,6 @@ def _patch_embedding(width: int, n_channels: int, hidden: tuple[int, ...]) -> Pa
     if len(hidden) != 3:
         raise ValueError(f"patch_hidden must be 3 or 4 widths, got {hidden}.")
     return PatchEmbedding(width, n_channels=n_channels, hidden=(hidden[0], hidden[1], hidden[2]))
-
-
-def _start_small(module: nn.Module) -> None:
-    """Start linear layers as the published code does: near zero, without biases."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
 
 
 @register_model

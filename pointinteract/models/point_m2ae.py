@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from pointinteract.models._registry import register_model
 from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.patches import PatchEmbedding
-from pointinteract.nn.transformer import PreNormBlock, drop_path_rates, position_embedding
+from pointinteract.nn.transformer import (
+    PreNormBlock,
+    drop_path_rates,
+    position_embedding,
+    start_small,
+)
 from pointinteract.ops.grouping import gather, group_index, take_groups
 from pointinteract.ops.neighbors import square_distance
 
@@ -145,11 +150,7 @@ class PointM2AE(nn.Module):
             for width, depth in zip(widths, depths, strict=True)
         )
         self.norm = nn.LayerNorm(widths[-1])
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_small(self)
         self.reset_classifier(n_classes)
 
     def forward(self, points: Tensor) -> Tensor:
@@ -208,11 +209,7 @@ class PointM2AE(nn.Module):
     def reset_classifier(self, n_classes: int) -> None:
         """Put a fresh head for `n_classes` classes on; 0 takes it off."""
         head = ClassifierHead(self.num_features, _HEAD_WIDTHS, n_classes, dropout=(0.5, 0.5))
-        for module in head.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-        self.head = head.to(self.norm.weight).train(self.training)
+        self.head = start_small(head).to(self.norm.weight).train(self.training)
 
 
 def _three(name: str, values: Sequence[Any]) -> tuple[Any, ...]:

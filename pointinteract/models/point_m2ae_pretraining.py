@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from pointinteract.models.point_m2ae import PointM2AE, Scale
 from pointinteract.nn.mlp import LinearNorm
 from pointinteract.nn.patches import n_masked_patches, random_patch_mask, split_by_mask
-from pointinteract.nn.transformer import PreNormBlock, drop_path_rates, position_embedding
+from pointinteract.nn.transformer import (
+    PreNormBlock,
+    drop_path_rates,
+    position_embedding,
+    start_xavier,
+)
 from pointinteract.ops import gather, interpolate
 from pointinteract.ops.neighbors import square_distance
 
@@ -121,11 +126,7 @@ skip_near_origin
         self.rebuild = nn.Linear(middle, 3 * (n_rebuilt or group_sizes[0]))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         for part in (self.decoder, self.decoder_positions):
-            for module in part.modules():
-                if isinstance(module, nn.Linear):
-                    nn.init.xavier_uniform_(module.weight)
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+            start_xavier(part)
 
     def forward(
         self,

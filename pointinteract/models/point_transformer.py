@@ -19,7 +19,12 @@ from pointinteract.nn.mlp import BatchNorm
 from pointinteract.nn.patches import PatchEmbedding
 from pointinteract.nn.pooling import present_max
 from pointinteract.nn.structure import PatchTokens
-from pointinteract.nn.transformer import PreNormBlock, drop_path_rates, position_embedding
+from pointinteract.nn.transformer import (
+    PreNormBlock,
+    drop_path_rates,
+    position_embedding,
+    start_small,
+)
 from pointinteract.ops.grouping import group, group_index, take_groups
 
 __all__ = [
@@ -135,7 +140,7 @@ class PointTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         for parameter in (self.cls_token, self.cls_pos):
             nn.init.trunc_normal_(parameter, std=0.02)
-        self.apply(_start_small)
+        start_small(self)
         self.head_type = head
         self.reset_classifier(n_classes)
 
@@ -207,7 +212,7 @@ class PointTransformer(nn.Module):
         if kind not in HEADS:
             raise ValueError(f"head must be one of {', '.join(HEADS)}, got {kind!r}.")
         self.head_type = kind
-        fresh = _make_head(kind, self.num_features, n_classes).apply(_start_small)
+        fresh = start_small(_make_head(kind, self.num_features, n_classes))
         self.head = fresh.to(self.cls_token).train(self.training)
 
     def structure(self) -> PatchTokens:
@@ -262,14 +267,6 @@ def _make_head(kind: str, n_features: int, n_classes: int) -> nn.Module:
         nn.Dropout(0.5),
         last,
     )
-
-
-def _start_small(module: nn.Module) -> None:
-    """Start linear layers as the published code does: near zero, without biases."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 @register_model

@@ -17,7 +17,12 @@ from pointinteract.models.recon import N_QUERIES, ReCon
 from pointinteract.models.recon_pretraining import ReConOutput, ReConPretraining
 from pointinteract.nn.heads import ClassifierHead
 from pointinteract.nn.patches import PatchEmbedding, split_by_mask
-from pointinteract.nn.transformer import PreNormBlock, drop_path_rates, position_embedding
+from pointinteract.nn.transformer import (
+    PreNormBlock,
+    drop_path_rates,
+    position_embedding,
+    start_small,
+)
 from pointinteract.ops import gather
 
 __all__ = ["MultiTaskPretraining", "MultiTaskReCon", "TwoTowerPretraining", "TwoTowerReCon"]
@@ -83,11 +88,7 @@ class QueryTower(nn.Module):
             for rate in drop_path_rates(drop_path, depth)
         )
         self.norm = nn.LayerNorm(width)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_small(self)
 
     def forward(self, neighborhoods: Tensor, centers: Tensor) -> Tensor:
         """Patches (B, G, K, C_in), centers (B, G, 3) to the two queries, (B, 2, C)."""

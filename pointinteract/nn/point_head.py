@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointinteract.nn.mlp import LinearNorm
+from pointinteract.nn.modes import evaluation_mode
 from pointinteract.nn.pooling import first_maximum
 
 __all__ = ["PointHead", "point_feature_width"]
@@ -56,12 +57,9 @@ def point_feature_width(encoder: Any, n_channels: int) -> int:
         )
     weight = next(encoder.parameters(), torch.empty(0))
     probe = torch.linspace(-1, 1, _PROBE_POINTS * n_channels).to(weight)
-    modes = [(layer, layer.training) for layer in encoder.modules()]
-    encoder.eval()  # nothing random is drawn and no statistic moves
-    with torch.no_grad():
+    # In evaluation nothing random is drawn and no statistic moves.
+    with torch.no_grad(), evaluation_mode(encoder):
         features = encoder.forward_features(probe.view(1, _PROBE_POINTS, n_channels))
-    for layer, training in modes:  # a layer that somebody froze stays so
-        layer.training = training
     if features.ndim != 3 or features.shape[1] != _PROBE_POINTS:
         raise ValueError(
             "one row of features a point is needed, (B, N, C); forward_features of "

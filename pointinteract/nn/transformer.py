@@ -1,11 +1,23 @@
-"""Transformer blocks, stochastic depth and position embeddings."""
+"""Transformer blocks, stochastic depth, position embeddings, and how their layers start."""
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pointinteract.nn.attention import SelfAttention
 
-__all__ = ["DropPath", "FeedForward", "PreNormBlock", "drop_path_rates", "position_embedding"]
+__all__ = [
+    "DropPath",
+    "FeedForward",
+    "PreNormBlock",
+    "drop_path_rates",
+    "position_embedding",
+    "start_small",
+    "start_xavier",
+]
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class DropPath(nn.Module):
@@ -76,3 +88,33 @@ class PreNormBlock(nn.Module):
 def position_embedding(width: int, hidden: int = 128) -> nn.Sequential:
     """MLP from the coordinates of a patch centre to its position, (..., 3) to (..., C)."""
     return nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+def start_small(module: Module) -> Module:
+    """Start all linear layers in a module near zero, without biases; return the module.
+
+    Normal weights of deviation 0.02, cut off at 2: what the published networks of this family
+    have in encoders and heads.
+    """
+    for layer in _linear_layers(module):
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+    return module
+
+
+def start_xavier(module: Module) -> Module:
+    """Start all linear layers in a module by Glorot's rule, without biases; return the module.
+
+    So the published decoders do.
+    """
+    for layer in _linear_layers(module):
+        nn.init.xavier_uniform_(layer.weight)
+    return module
+
+
+def _linear_layers(module: nn.Module) -> list[nn.Linear]:
+    """Linear layers in the order in which they were made, their biases set to zero."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    for layer in layers:
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return layers

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pointinteract.ops._checks import check_points
+
 __all__ = ["visible_points"]
 
 # In bins: how far behind the nearest of its neighborhood a point may lie and still be seen.
@@ -36,7 +38,12 @@ def visible_points(points: Tensor, cameras: Tensor, n_bins: int | None = None) -
     of what a perfect eye sees is kept, and 6 % of what it does not; of a cube, whose sides may
     be seen very much aslant, 69 % and 10 %.
     """
+    check_points("points", points)
     n_clouds, n_points = points.shape[:2]
+    if cameras.shape != (n_clouds, 3):
+        raise ValueError(
+            f"cameras must be ({n_clouds}, 3), a place for each cloud, got {tuple(cameras.shape)}."
+        )
     n_bins = n_bins or max(1, round((n_points / 2) ** 0.5))
     xyz = points[..., :3]
     ahead = F.normalize(xyz.mean(dim=1) - cameras, dim=1)  # (B, 3)

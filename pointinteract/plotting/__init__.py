@@ -4,6 +4,7 @@ from pointinteract.plotting._cloud import draw_cloud, draw_clouds
 from pointinteract.plotting._heat import OrderByClassDisplay, RegionHeatDisplay
 from pointinteract.plotting._interactive import interactive_regions
 from pointinteract.plotting._orders import StrengthByOrderDisplay
+from pointinteract.plotting._reconstruction import ReconstructionDisplay
 from pointinteract.plotting._regions import RegionInteractionDisplay
 from pointinteract.plotting._sensitivity import MaskSensitivityDisplay
 from pointinteract.plotting._sparsity import SparsityDisplay
@@ -23,6 +24,7 @@ __all__ = [
     "LossCurvesDisplay",
     "MaskSensitivityDisplay",
     "OrderByClassDisplay",
+    "ReconstructionDisplay",
     "RegionHeatDisplay",
     "RegionInteractionDisplay",
     "SparsityDisplay",

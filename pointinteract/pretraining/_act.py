@@ -1,12 +1,9 @@
 """ACT as an estimator: distil what a prompted transformer of pictures says of clouds."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.base import clone
 from sklearn.utils import Bunch
-from sklearn.utils.validation import NotFittedError, check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
@@ -17,6 +14,11 @@ from pointinteract.models.act_autoencoder import ACTAutoencoder
 from pointinteract.nn.patches import split_by_mask
 from pointinteract.pretraining._act_tokenizer import ACTTokenizerPretrainer
 from pointinteract.pretraining._patches import PatchPretrainer
+from pointinteract.pretraining._two_stages import (
+    check_same_patches,
+    first_stage_settings,
+    fitted_first_stage,
+)
 from pointinteract.utils._params import check_int, check_option
 from pointinteract.utils._random import draw_seed, make_generator
 
@@ -82,9 +84,10 @@ class ACTPretrainer(PatchPretrainer):
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first.
     checkpoint : str, path or None, default=None
-        File to keep the state of training in, written whole after epochs. A `fit` that finds it
-        goes on from there, to the same numbers to the last bit. The first stage has a file of
-        its own beside it, with ``-autoencoder`` in its name.
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU). The first stage has a file of its own beside it, with
+        ``-autoencoder`` in its name.
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -202,19 +205,14 @@ class ACTPretrainer(PatchPretrainer):
             guessed and the teacher's. All in the normalised coordinates that the networks work
             in.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
-        names = ("visible", "rebuilt", "target", "error", "similarity")
-        result = Bunch(**{name: [] for name in names})
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                # The most likely words: nothing here hangs on what a teacher happens to draw.
-                out = self.module_(points, generator=generator, noise=torch.zeros(()).to(points))
-                self._collect(result, points, out)
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            # The most likely words: nothing here hangs on what a teacher happens to draw.
+            out = self.module_(points, generator=generator, noise=torch.zeros(()).to(points))
+            self._collect(result, points, out)
+
+        return self._show(X, ("visible", "rebuilt", "target", "error", "similarity"), look)
 
     def _collect(self, result: Bunch, points: Tensor, out: ACTOutput) -> None:
         neighborhoods, centers = self.module_.encoder.patches(points)
@@ -259,46 +257,26 @@ class ACTPretrainer(PatchPretrainer):
         history = None
         if not isinstance(given, ACTAutoencoder):
             if not hasattr(given, "fit"):
-                given = self._make_autoencoder().fit(clouds)
-            try:
-                check_is_fitted(given, "module_")
-            except NotFittedError:
-                given = clone(given).fit(clouds)
-            given, history = given.module_, getattr(given, "history_", None)
+                given = ACTTokenizerPretrainer(
+                    self.size,
+                    image_transformer=given,
+                    max_epochs=self.autoencoder_epochs,
+                    **first_stage_settings(self, "autoencoder"),
+                )
+            given, history = fitted_first_stage(given, clouds)
         if not isinstance(given, ACTAutoencoder):
             raise TypeError(
                 "teacher must be an ACTTokenizerPretrainer or a transformer of pictures; got an "
                 f"estimator with a {type(given).__name__}."
             )
-        wanted = {"n_channels": self._n_channels, "n_groups": self.n_groups,
-                  "group_size": self.group_size}
-        for name, value in wanted.items():
-            if value is not None and value != given.numbers[name]:
-                raise ValueError(
-                    f"the teacher has {name}={given.numbers[name]} and here it is {value}; the "
-                    "student must look at the patches that the teacher was trained on."
-                )
-        return given, history
-
-    def _make_autoencoder(self) -> ACTTokenizerPretrainer:
-        checkpoint = self.checkpoint
-        if checkpoint is not None:
-            path = Path(checkpoint)
-            checkpoint = path.with_name(f"{path.stem}-autoencoder{path.suffix}")
-        return ACTTokenizerPretrainer(
-            self.size,
-            image_transformer=self.teacher,
-            n_points=self.n_points,
-            n_groups=self.n_groups,
-            group_size=self.group_size,
-            max_epochs=self.autoencoder_epochs,
-            batch_size=self.batch_size,
-            normalize=False,  # the clouds are already, if they are to be
-            checkpoint=checkpoint,
-            device=self.device,
-            # Where nothing fixes the seed, a file of an earlier fit does.
-            random_state=None if self.random_state is None else self.seed_,
+        check_same_patches(
+            self,
+            self._n_channels,
+            given.numbers,
+            owner="teacher",
+            reason="the student must look at the patches that the teacher was trained on",
         )
+        return given, history
 
     def _build_module(self) -> nn.Module:
         return ACTPretraining(**self.architecture_)

@@ -62,6 +62,7 @@ class ACTTokenizerPretrainer(DiscreteVAEPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: 5e-4.
     weight_decay : float, default=5e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. Published: 10.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -72,8 +73,9 @@ class ACTTokenizerPretrainer(DiscreteVAEPretrainer):
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first.
     checkpoint : str, path or None, default=None
-        File to keep the state of training in, written whole after epochs. A `fit` that finds it
-        goes on from there, to the same numbers to the last bit.
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None

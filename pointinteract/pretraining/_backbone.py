@@ -22,25 +22,6 @@ class BackbonePretrainer(CloudPretrainer):
     backbone: Any
     backbone_options: dict[str, Any] | None
 
-    def fit(self, X: Any, y: Any = None):
-        """Pre-train on clouds.
-
-        Parameters
-        ----------
-        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
-        y : ignored
-            Labels are never looked at; here for pipelines.
-
-        Returns
-        -------
-        self : estimator
-        """
-        return self._fit(X, y, {})
-
-    def partial_fit(self, X: Any, y: Any = None):
-        """Pre-train for one more epoch on clouds; parameters as in `fit`."""
-        return self._partial_fit(X, y, {})
-
     def _check_params(self) -> None:
         super()._check_params()
         if isinstance(self.backbone, str):
@@ -94,9 +75,6 @@ class BackbonePretrainer(CloudPretrainer):
             "options": dict(self.backbone_options or {}),
             **self._architecture(),
         }
-
-    def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> Any:
-        """Nothing is compared with but the clouds themselves."""
 
     def _auxiliary_loss(self) -> Tensor | float:
         """What the backbone asks for beside the loss (PointNet's regularizer), else 0."""

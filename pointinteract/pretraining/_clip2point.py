@@ -20,7 +20,7 @@ from pointinteract.models.clip2point import (
 from pointinteract.models.teachers import CachedTeacher, ModuleTeacher, TransformersTeacher
 from pointinteract.ops.depth_views import side_cameras
 from pointinteract.pretraining._base import CloudPretrainer
-from pointinteract.pretraining._joint_space import check_width, joint_teachers, unit_views
+from pointinteract.pretraining._joint_space import ask_texts, joint_teachers, unit_views
 from pointinteract.pretraining._teachers import check_sources
 from pointinteract.pretraining._zero_shot import ZeroShotMixin
 from pointinteract.utils._params import check_int, check_option, check_real
@@ -73,6 +73,7 @@ class CLIP2PointPretrainer(ZeroShotMixin, CloudPretrainer):
     learning_rate : float, default=1e-5
         Highest rate of AdamW, low since the copy knows a lot already. Published: Lamb at 6e-3.
     weight_decay : float, default=1e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -86,9 +87,10 @@ class CLIP2PointPretrainer(ZeroShotMixin, CloudPretrainer):
         Whether another `fit` goes on from the weights reached.
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first.
-    checkpoint : path-like or None, default=None
-        File to keep the state of training in, written whole after epochs. A `fit` that finds
-        it goes on from there, to the same numbers to the last bit.
+    checkpoint : str, path or None, default=None
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -353,13 +355,7 @@ class CLIP2PointPretrainer(ZeroShotMixin, CloudPretrainer):
 
     def _ask_texts(self, texts: list[str]) -> np.ndarray:
         check_is_fitted(self, "module_")
-        teacher = self._teacher("texts")
-        if teacher is None:
-            raise ValueError(
-                "text_teacher is None and image_teacher is no name that could serve for texts "
-                "too; give a text_teacher of the same space."
-            )
-        return check_width(teacher.encode(texts), self._count_features())
+        return ask_texts(self._teacher("texts"), texts, self._count_features())
 
     def _scale(self) -> float:
         return float(self.logit_scale)

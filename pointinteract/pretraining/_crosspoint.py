@@ -80,6 +80,7 @@ class CrossPointPretrainer(ViewPretrainer):
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     warm_start : bool, default=False
         Whether another `fit` goes on from the weights reached.
     normalize : bool, default=True

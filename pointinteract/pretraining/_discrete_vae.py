@@ -64,6 +64,7 @@ class DiscreteVAEPretrainer(CloudPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: 5e-4.
     weight_decay : float, default=5e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. Published: 10.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -163,25 +164,6 @@ class DiscreteVAEPretrainer(CloudPretrainer):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None):
-        """Learn a vocabulary of clouds.
-
-        Parameters
-        ----------
-        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
-        y : ignored
-            Labels are never looked at; here for pipelines.
-
-        Returns
-        -------
-        self : DiscreteVAEPretrainer
-        """
-        return self._fit(X, y, {})
-
-    def partial_fit(self, X: Any, y: Any = None):
-        """Train for one more epoch on clouds; parameters as in `fit`."""
-        return self._partial_fit(X, y, {})
-
     def tokenize(self, X: Any) -> np.ndarray:
         """Say the word of every patch, the most likely one.
 
@@ -224,23 +206,18 @@ class DiscreteVAEPretrainer(CloudPretrainer):
             Chamfer distance of `rebuilt` to it, patch by patch. All in the normalised
             coordinates that the network works in.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
-        names = ("words", "centers", "coarse", "rebuilt", "target", "error")
-        result = Bunch(**{name: [] for name in names})
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                out = self.module_(points, hard=True, noise=torch.zeros(()).to(points))
-                target, places = out.neighborhoods[..., :3], out.centers.unsqueeze(2)
-                result.words.append(out.logits[0].argmax(dim=-1).cpu().numpy())
-                result.centers.append(out.centers[0].cpu().numpy())
-                for name, patches in (("coarse", out.coarse), ("rebuilt", out.fine),
-                                      ("target", target)):
-                    result[name].append((patches + places)[0].flatten(0, 1).cpu().numpy())
-                result.error.append(float(patch_chamfer_loss(out.fine, target)))
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            out = self.module_(points, hard=True, noise=torch.zeros(()).to(points))
+            target, places = out.neighborhoods[..., :3], out.centers.unsqueeze(2)
+            result.words.append(out.logits[0].argmax(dim=-1).cpu().numpy())
+            result.centers.append(out.centers[0].cpu().numpy())
+            for name, patches in (("coarse", out.coarse), ("rebuilt", out.fine),
+                                  ("target", target)):
+                result[name].append((patches + places)[0].flatten(0, 1).cpu().numpy())
+            result.error.append(float(patch_chamfer_loss(out.fine, target)))
+
+        return self._show(X, ("words", "centers", "coarse", "rebuilt", "target", "error"), look)
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -276,9 +253,6 @@ class DiscreteVAEPretrainer(CloudPretrainer):
 
     def _build_module(self) -> nn.Module:
         return DiscreteVAE(**self.architecture_)
-
-    def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> None:
-        """Nothing is compared with but the clouds themselves."""
 
     def _anneal(self) -> tuple[float, float]:
         """Temperature, and weight of the uniform use of words, of the step now running."""

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
@@ -62,6 +61,7 @@ class I2PMAEPretrainer(PointM2AEPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW, as published.
     weight_decay : float, default=0.05
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. Published: 10.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -186,20 +186,16 @@ class I2PMAEPretrainer(PointM2AEPretrainer):
             coarsest patches, in the normalised coordinates that the network works in; and
             ``saliency`` (G,) of each, where 1 is the mean of a picture.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
-        result = Bunch(pictures=[], maps=[], centers=[], saliency=[])
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                scales = self.module_.encoder.cut(points)
-                views, maps, saliency, _ = self._look(points, scales)
-                result.pictures.append(views.pictures[0].cpu().numpy())
-                result.maps.append(maps.cpu().numpy())
-                result.centers.append(scales[-1].centers[0].cpu().numpy())
-                result.saliency.append(saliency[0].cpu().numpy())
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            scales = self.module_.encoder.cut(points)
+            views, maps, saliency, _ = self._look(points, scales)
+            result.pictures.append(views.pictures[0].cpu().numpy())
+            result.maps.append(maps.cpu().numpy())
+            result.centers.append(scales[-1].centers[0].cpu().numpy())
+            result.saliency.append(saliency[0].cpu().numpy())
+
+        return self._show(X, ("pictures", "maps", "centers", "saliency"), look)
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()

@@ -101,9 +101,11 @@ class IAEPretrainer(FieldShows, BackbonePretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: Adam at 1e-4, constant.
     weight_decay : float, default=1e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     augmentation : None, str, tuple of str or callable, default=None
         Applied to clouds and their surfaces together, before they are spoiled; any of
         ``"rotate_y"``, ``"rotate_z"``, ``"scale"``, ``"scale_translate"``, ``"tilt"``, or a
@@ -115,8 +117,9 @@ class IAEPretrainer(FieldShows, BackbonePretrainer):
         Whether to move each cloud to the origin and scale it to the unit sphere first. Without
         it, clouds must lie in the cube [-1, 1]^3.
     checkpoint : str, path or None, default=None
-        File to keep the state of training in, written whole after epochs. A `fit` that finds it
-        goes on from there, to the same numbers to the last bit.
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None

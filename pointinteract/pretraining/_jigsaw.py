@@ -57,9 +57,11 @@ class JigsawPretrainer(BackbonePretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: Adam at 1e-4, falling in steps.
     weight_decay : float, default=1e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     augmentation : None, str, tuple of str or callable, default=None
         Applied before the cut; any of ``"rotate_y"``, ``"rotate_z"``, ``"scale"``,
         ``"scale_translate"``, ``"jitter"``, ``"drop"``, or a function of (points (B, N, C),

@@ -14,7 +14,7 @@ from pointinteract.models.teachers import (
     resolve_teacher,
 )
 
-__all__ = ["check_width", "joint_teachers", "unit_views"]
+__all__ = ["ask_texts", "joint_teachers", "unit_views"]
 
 _ADVICE = (
     "give a CLIP of transformers by hub name or local folder, such as "
@@ -70,8 +70,14 @@ def joint_teachers(
     return copy.copy(images), copy.copy(texts)
 
 
-def check_width(features: np.ndarray, width: int) -> np.ndarray:
-    """Return features of texts if they are as wide as those of pictures, else raise."""
+def ask_texts(teacher: Teacher | None, texts: list[str], width: int) -> np.ndarray:
+    """Features of texts, if there is a teacher of them and they are as wide as pictures'."""
+    if teacher is None:
+        raise ValueError(
+            "text_teacher is None and image_teacher is no name that could serve for texts too; "
+            "give a text_teacher of the same space."
+        )
+    features = teacher.encode(texts)
     if features.shape[1] != width:
         raise ValueError(
             f"the image teacher gives {width} features and the text teacher "

@@ -5,19 +5,23 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from pointinteract.base import Clouds
 from pointinteract.losses import query_discrimination_loss, queue_contrast_loss
 from pointinteract.losses.discrimination import QUERY_LOSSES
 from pointinteract.models.maskpoint import MaskPointNetwork, MaskPointPretraining
 from pointinteract.ops import farthest_point_sample, gather
 from pointinteract.pretraining._patches import PatchPretrainer
 from pointinteract.pretraining._queries import place_queries
+from pointinteract.pretraining._queue import choose_queue_length
 from pointinteract.utils._params import check_int, check_option, check_real
 from pointinteract.utils._random import draw_seed, make_generator
 
 __all__ = ["MaskPointPretrainer"]
+
+# In a queue whose length nobody chose.
+MOST_KEYS = 1024
 
 # What the sizes of the transformer do not say.
 _FURTHER: dict[str, dict[str, Any]] = {
@@ -63,10 +67,13 @@ class MaskPointPretrainer(PatchPretrainer):
         Weight of the contrast in the loss, the queries having 1.
     temperature : float, default=0.07
         Of the contrast. Smaller values look at the hardest negatives only.
-    momentum : float, default=0.999
-        Share that the second network keeps of itself in a step.
-    queue_length : int, default=1024
-        Clouds that are remembered as negatives. Published: 16384.
+    momentum : float, default=0.99
+        Share that the second network keeps of itself in a step. Published: 0.999, for
+        trainings of a hundred thousand steps.
+    queue_length : int or None, default=None
+        Earlier clouds in the queue; more than there are clouds do harm, as the cloud itself is
+        then among them. None: half as many as the clouds of `fit`, at most 1024. Published:
+        16384.
     drop_path : float, default=0.1
         Stochastic depth of the last block of the encoder.
     max_epochs : int, default=100
@@ -76,6 +83,7 @@ class MaskPointPretrainer(PatchPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. The paper: 5e-4.
     weight_decay : float, default=0.05
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. The paper: 3.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -154,8 +162,8 @@ class MaskPointPretrainer(PatchPretrainer):
         contrast: bool = False,
         contrast_weight: float = 0.01,
         temperature: float = 0.07,
-        momentum: float = 0.999,
-        queue_length: int = 1024,
+        momentum: float = 0.99,
+        queue_length: int | None = None,
         drop_path: float = 0.1,
         max_epochs: int = 100,
         batch_size: int = 64,
@@ -216,24 +224,20 @@ class MaskPointPretrainer(PatchPretrainer):
             1; ``accuracy`` (float), its share of right answers among those not ambiguous. All
             in the normalised coordinates that the network works in.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
-        result = Bunch(visible=[], queries=[], label=[], score=[], accuracy=[])
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                queries, labels = self._ask(points, generator)
-                out = self.module_(points, queries, generator=generator)
-                neighborhoods, centers = self.module_.encoder.patches(points)
-                placed = neighborhoods[..., :3] + centers.unsqueeze(2)
-                result.visible.append(placed[0, ~out.mask].flatten(0, 1).cpu().numpy())
-                result.queries.append(queries[0].cpu().numpy())
-                result.label.append(labels[0].cpu().numpy())
-                result.score.append(out.logits[0].softmax(dim=1)[:, 1].cpu().numpy())
-                result.accuracy.append(float(_accuracy(out.logits, labels)))
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            queries, labels = self._ask(points, generator)
+            out = self.module_(points, queries, generator=generator)
+            neighborhoods, centers = self.module_.encoder.patches(points)
+            placed = neighborhoods[..., :3] + centers.unsqueeze(2)
+            result.visible.append(placed[0, ~out.mask].flatten(0, 1).cpu().numpy())
+            result.queries.append(queries[0].cpu().numpy())
+            result.label.append(labels[0].cpu().numpy())
+            result.score.append(out.logits[0].softmax(dim=1)[:, 1].cpu().numpy())
+            result.accuracy.append(float(_accuracy(out.logits, labels)))
+
+        return self._show(X, ("visible", "queries", "label", "score", "accuracy"), look)
 
     def _ask(self, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Queries (B, Q, 3) about clouds (B, N, C), and their labels (B, Q)."""
@@ -245,8 +249,10 @@ class MaskPointPretrainer(PatchPretrainer):
 
     def _check_params(self) -> None:
         super()._check_params()
-        for name in ("n_real", "n_fake", "decoder_depth", "queue_length"):
+        for name in ("n_real", "n_fake", "decoder_depth"):
             check_int(name, getattr(self, name))
+        if self.queue_length is not None:
+            check_int("queue_length", self.queue_length)
         check_option("real_queries", self.real_queries, ("points", "centers"))
         check_option("query_loss", self.query_loss, QUERY_LOSSES)
         if self.ambiguous_distance is not None:
@@ -255,6 +261,12 @@ class MaskPointPretrainer(PatchPretrainer):
         check_real("temperature", self.temperature, open_minimum=True)
         check_real("momentum", self.momentum, maximum=1.0)
 
+    def _settle(self, clouds: Clouds, sources: Any) -> None:
+        super()._settle(clouds, sources)
+        self.architecture_["queue_length"] = choose_queue_length(
+            self.queue_length, len(clouds), most=MOST_KEYS
+        )
+
     def _architecture(self) -> dict[str, Any]:
         return {
             **_FURTHER[self.size],
@@ -262,7 +274,6 @@ class MaskPointPretrainer(PatchPretrainer):
             "mask_ratio": self.mask_ratio,
             "contrast": bool(self.contrast),
             "momentum": self.momentum,
-            "queue_length": self.queue_length,
         }
 
     def _build_module(self) -> nn.Module:

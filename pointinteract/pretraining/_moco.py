@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pointinteract.base import Clouds
 from pointinteract.losses import queue_contrast_loss
 from pointinteract.models.contrast import MomentumContrast
+from pointinteract.pretraining._queue import choose_queue_length
 from pointinteract.pretraining._views import DEFAULT_VIEWS, ViewPretrainer, two_views
 from pointinteract.utils._params import check_int
 
@@ -62,9 +63,11 @@ class MoCoPretrainer(ViewPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW.
     weight_decay : float, default=1e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     warm_start : bool, default=False
         Whether another `fit` goes on from the weights reached.
     normalize : bool, default=True
@@ -172,7 +175,7 @@ class MoCoPretrainer(ViewPretrainer):
 
     def _settle(self, clouds: Clouds, sources: Any) -> None:
         super()._settle(clouds, sources)
-        n_keys = self.queue_length or min(max(1, len(clouds) // 2), MOST_KEYS)
+        n_keys = choose_queue_length(self.queue_length, len(clouds), most=MOST_KEYS)
         self.architecture_["n_keys"] = n_keys
 
     def _wrap(self, encoder: Any) -> nn.Module:

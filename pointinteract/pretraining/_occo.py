@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.exceptions import PointInteractWarning
@@ -66,9 +65,11 @@ class OcCoPretrainer(BackbonePretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: Adam at 1e-4, falling in steps.
     weight_decay : float, default=1e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     augmentation : None, str, tuple of str or callable, default=None
         Applied before the camera looks; any of ``"rotate_y"``, ``"rotate_z"``, ``"scale"``,
         ``"scale_translate"``, ``"jitter"``, ``"drop"``, or a function of (points (B, N, C),
@@ -194,26 +195,21 @@ class OcCoPretrainer(BackbonePretrainer):
             distance of `completed` to it. All in the normalised coordinates that the network
             works in.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
-        result = Bunch(partial=[], coarse=[], completed=[])
-        if occlude:
-            result |= {"target": [], "error": []}
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                partial = self._look(points, generator) if occlude else points
-                coarse, fine = self.module_(partial)
-                result.partial.append(partial[0].cpu().numpy())
-                result.coarse.append(coarse[0].cpu().numpy())
-                result.completed.append(fine[0].cpu().numpy())
-                if occlude:
-                    whole = points[..., :3]
-                    result.target.append(whole[0].cpu().numpy())
-                    result.error.append(float(chamfer_distance(fine, whole)))
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            partial = self._look(points, generator) if occlude else points
+            coarse, fine = self.module_(partial)
+            result.partial.append(partial[0].cpu().numpy())
+            result.coarse.append(coarse[0].cpu().numpy())
+            result.completed.append(fine[0].cpu().numpy())
+            if occlude:
+                whole = points[..., :3]
+                result.target.append(whole[0].cpu().numpy())
+                result.error.append(float(chamfer_distance(fine, whole)))
+
+        truth = ("target", "error") if occlude else ()
+        return self._show(X, ("partial", "coarse", "completed", *truth), look)
 
     def _look(self, points: Tensor, generator: torch.Generator) -> Tensor:
         """What a camera sees of each cloud: (B, N, C) to (B, V, C)."""

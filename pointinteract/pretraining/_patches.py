@@ -13,7 +13,20 @@ from pointinteract.nn.patches import n_masked_patches
 from pointinteract.pretraining._base import CloudPretrainer
 from pointinteract.utils._params import check_int, check_real
 
-__all__ = ["PatchPretrainer"]
+__all__ = ["PatchPretrainer", "warn_if_none_hidden"]
+
+
+def warn_if_none_hidden(n_points: int, n_groups: int, mask_ratio: float) -> None:
+    """Warn, from within ``_check_lesson``, if clouds have too few patches for one to be hidden."""
+    n_groups = min(n_groups, n_points)
+    if n_masked_patches(n_groups, mask_ratio) == 0:
+        warnings.warn(
+            f"nothing to learn from: clouds of {n_points} points in {n_groups} patches have none "
+            f"to hide at mask_ratio={mask_ratio}. Give clouds of more points, more n_groups or a "
+            "higher mask_ratio.",
+            PointInteractWarning,
+            stacklevel=5,  # past _check_lesson, _fit and fit, where the user called
+        )
 
 
 class PatchPretrainer(CloudPretrainer):
@@ -33,25 +46,6 @@ class PatchPretrainer(CloudPretrainer):
     n_groups: int | None
     group_size: int | None
     drop_path: float
-
-    def fit(self, X: Any, y: Any = None):
-        """Pre-train on clouds.
-
-        Parameters
-        ----------
-        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
-        y : ignored
-            Labels are never looked at; here for pipelines.
-
-        Returns
-        -------
-        self : estimator
-        """
-        return self._fit(X, y, {})
-
-    def partial_fit(self, X: Any, y: Any = None):
-        """Pre-train for one more epoch on clouds; parameters as in `fit`."""
-        return self._partial_fit(X, y, {})
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -82,22 +76,11 @@ class PatchPretrainer(CloudPretrainer):
         """Numbers that ``size`` stands for; of another network than the plain transformer, its."""
         return transformer_sizes(self.size)
 
-    def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> Any:
-        """Nothing is compared with but the clouds themselves."""
-
     def _check_lesson(self, stored: Tensor) -> None:
         if not hasattr(self, "mask_ratio"):
             return
         n_points = min(stored.shape[1], self.n_points or stored.shape[1])
-        n_groups = min(self.architecture_["n_groups"], n_points)
-        if n_masked_patches(n_groups, self.mask_ratio) == 0:
-            warnings.warn(
-                f"nothing to learn from: clouds of {n_points} points in {n_groups} patches have "
-                f"none to hide at mask_ratio={self.mask_ratio}. Give clouds of more points, more "
-                "n_groups or a higher mask_ratio.",
-                PointInteractWarning,
-                stacklevel=4,  # past _fit and fit, where the user called
-            )
+        warn_if_none_hidden(n_points, self.architecture_["n_groups"], self.mask_ratio)
 
     def _features(self, points: Tensor) -> Tensor:
         tokens = self.module_.encoder.forward_features(points)[:, 1:]

@@ -1,12 +1,9 @@
 """Point-BERT as an estimator: learn words for patches, then guess those of hidden ones."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.base import clone
 from sklearn.utils import Bunch
-from sklearn.utils.validation import NotFittedError, check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
@@ -17,10 +14,19 @@ from pointinteract.models.point_transformer import transformer_sizes
 from pointinteract.pretraining._discrete_vae import DiscreteVAEPretrainer
 from pointinteract.pretraining._patches import PatchPretrainer
 from pointinteract.pretraining._point_bert_losses import point_bert_losses
+from pointinteract.pretraining._queue import choose_queue_length
+from pointinteract.pretraining._two_stages import (
+    check_same_patches,
+    first_stage_settings,
+    fitted_first_stage,
+)
 from pointinteract.utils._params import check_int, check_option, check_real
 from pointinteract.utils._random import draw_seed, make_generator
 
 __all__ = ["PointBERTPretrainer"]
+
+# In a queue whose length nobody chose.
+MOST_KEYS = 1024
 
 
 class PointBERTPretrainer(PatchPretrainer):
@@ -57,8 +63,10 @@ class PointBERTPretrainer(PatchPretrainer):
         configuration does not.
     mixing : bool, default=True
         Whether clouds are mixed, their words guessed and they contrasted too.
-    queue_length : int, default=1024
-        Earlier clouds in the queue. Published: 16384.
+    queue_length : int or None, default=None
+        Earlier clouds in the queue; more than there are clouds do harm, as the cloud itself is
+        then among them. None: half as many as the clouds of `fit`, at most 1024. Published:
+        16384.
     contrast_width : int, default=128
         Channels in which clouds are contrasted. Published: 512.
     momentum : float, default=0.99
@@ -157,7 +165,7 @@ class PointBERTPretrainer(PatchPretrainer):
         replace_share: float = 0.0,
         moco: bool = True,
         mixing: bool = True,
-        queue_length: int = 1024,
+        queue_length: int | None = None,
         contrast_width: int = 128,
         momentum: float = 0.99,
         temperature: float = 0.07,
@@ -225,16 +233,9 @@ class PointBERTPretrainer(PatchPretrainer):
             share of them that is right. All in the normalised coordinates that the network
             works in.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
         names = ("visible", "rebuilt", "target", "error", "words", "accuracy")
-        result = Bunch(**{name: [] for name in names})
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                self._guess(result, torch.from_numpy(cloud)[None].to(self.device_), generator)
-        return result
+        return self._show(X, names, lambda result, points: self._guess(result, points, generator))
 
     def _guess(self, result: Bunch, points: Tensor, generator: torch.Generator) -> None:
         tokenizer, query = self.module_.tokenizer, self.module_.query
@@ -266,20 +267,24 @@ class PointBERTPretrainer(PatchPretrainer):
             check_real(name, getattr(self, name), maximum=1.0)
         check_real("temperature", self.temperature, open_minimum=True)
         check_int("tokenizer_epochs", self.tokenizer_epochs, minimum=0)
-        for name in ("queue_length", "contrast_width"):
-            check_int(name, getattr(self, name))
+        check_int("contrast_width", self.contrast_width)
+        if self.queue_length is not None:
+            check_int("queue_length", self.queue_length)
 
     def _settle(self, clouds: Clouds, sources: Any) -> dict[str, Tensor]:
         tokenizer, self.tokenizer_history_ = self._learn_words(clouds)
         self._check_tokenizer(tokenizer)
         sizes = transformer_sizes(self.size)
-        names = ("contrast_width", "queue_length", "momentum", "mask_type", "replace_share",
-                 "mixing", "tokenizer_batch_statistics", "drop_path")
+        names = ("contrast_width", "momentum", "mask_type", "replace_share", "mixing",
+                 "tokenizer_batch_statistics", "drop_path")
         self.architecture_ = {
             "tokenizer": tokenizer.numbers,
             **{name: sizes[name] for name in ("width", "depth", "n_heads")},
             **{name: getattr(self, name) for name in names},
             "mask_range": tuple(self.mask_range),
+            "queue_length": choose_queue_length(
+                self.queue_length, len(clouds), most=MOST_KEYS
+            ),
             "keys": self.moco or self.mixing,
         }
         weights = {f"tokenizer.{name}": value for name, value in tokenizer.state_dict().items()}
@@ -295,36 +300,17 @@ class PointBERTPretrainer(PatchPretrainer):
         if isinstance(given, nn.Module):
             return given, None
         if given is None:
-            given = self._make_tokenizer().fit(clouds)
+            given = DiscreteVAEPretrainer(
+                self.size,
+                max_epochs=self.tokenizer_epochs,
+                **first_stage_settings(self, "tokenizer"),
+            )
         elif not hasattr(given, "fit"):
             raise TypeError(
                 "tokenizer must be a DiscreteVAEPretrainer, a DiscreteVAE module or None, got "
                 f"{type(given).__name__}."
             )
-        try:
-            check_is_fitted(given, "module_")
-        except NotFittedError:
-            given = clone(given).fit(clouds)
-        return given.module_, given.history_
-
-    def _make_tokenizer(self) -> DiscreteVAEPretrainer:
-        checkpoint = self.checkpoint
-        if checkpoint is not None:
-            path = Path(checkpoint)
-            checkpoint = path.with_name(f"{path.stem}-tokenizer{path.suffix}")
-        return DiscreteVAEPretrainer(
-            self.size,
-            n_points=self.n_points,
-            n_groups=self.n_groups,
-            group_size=self.group_size,
-            max_epochs=self.tokenizer_epochs,
-            batch_size=self.batch_size,
-            normalize=False,  # the clouds are already, if they are to be
-            checkpoint=checkpoint,
-            device=self.device,
-            # Where nothing fixes the seed, a file of an earlier fit does.
-            random_state=None if self.random_state is None else self.seed_,
-        )
+        return fitted_first_stage(given, clouds)
 
     def _check_tokenizer(self, tokenizer: Any) -> None:
         if type(tokenizer) is not DiscreteVAE:
@@ -332,14 +318,13 @@ class PointBERTPretrainer(PatchPretrainer):
                 "tokenizer must bring a DiscreteVAE, as DiscreteVAEPretrainer does; got "
                 f"{type(tokenizer).__name__}."
             )
-        wanted = {"n_channels": self._n_channels, "n_groups": self.n_groups,
-                  "group_size": self.group_size}
-        for name, value in wanted.items():
-            if value is not None and value != tokenizer.numbers[name]:
-                raise ValueError(
-                    f"the tokenizer has {name}={tokenizer.numbers[name]} and here it is {value}; "
-                    "patches must be those that the words were learned for."
-                )
+        check_same_patches(
+            self,
+            self._n_channels,
+            tokenizer.numbers,
+            owner="tokenizer",
+            reason="patches must be those that the words were learned for",
+        )
 
     def _build_module(self) -> nn.Module:
         numbers = dict(self.architecture_)

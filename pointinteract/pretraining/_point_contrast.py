@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
@@ -82,9 +81,11 @@ class PointContrastPretrainer(BackbonePretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: SGD at 0.1, with momentum 0.8.
     weight_decay : float, default=1e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     augmentation : None, str, tuple of str or callable, default=None
         Applied to clouds before views are made of them; any of ``"rotate_y"``, ``"rotate_z"``,
         ``"scale"``, ``"scale_translate"``, ``"jitter"``, ``"drop"``, or a function of
@@ -95,8 +96,9 @@ class PointContrastPretrainer(BackbonePretrainer):
         Whether to move each cloud to the origin and scale it to the unit sphere first. Views
         stay where they were in the whole.
     checkpoint : str, path or None, default=None
-        File to keep the state of training in, written whole after epochs. A `fit` that finds it
-        goes on from there, to the same numbers to the last bit.
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -225,28 +227,25 @@ class PointContrastPretrainer(BackbonePretrainer):
             normalised coordinates that the network works in. M is 0, and accuracy NaN, if the
             views share no point.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
-        result = Bunch(first=[], second=[], matched=[], predicted=[], accuracy=[], distance=[])
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                overlap, seen = self._look(points, points.shape[1], generator)
-                here, there = self.module_(seen)  # (V, D) each
-                matched = overlap.match[0][overlap.valid[0]]  # (M, 2)
-                likeness = here[matched[:, 0]] @ there.T
-                predicted = likeness.argmax(dim=1)
-                found, right = overlap.second[0, predicted], overlap.second[0, matched[:, 1]]
-                away = points[0, found, :3] - points[0, right, :3]
-                result.first.append(seen[0].cpu().numpy())
-                result.second.append(seen[1].cpu().numpy())
-                result.matched.append(matched.cpu().numpy())
-                result.predicted.append(predicted.cpu().numpy())
-                result.accuracy.append(float((found == right).float().mean()))
-                result.distance.append(away.norm(dim=1).cpu().numpy())
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            overlap, seen = self._look(points, points.shape[1], generator)
+            here, there = self.module_(seen)  # (V, D) each
+            matched = overlap.match[0][overlap.valid[0]]  # (M, 2)
+            likeness = here[matched[:, 0]] @ there.T
+            predicted = likeness.argmax(dim=1)
+            found, right = overlap.second[0, predicted], overlap.second[0, matched[:, 1]]
+            away = points[0, found, :3] - points[0, right, :3]
+            result.first.append(seen[0].cpu().numpy())
+            result.second.append(seen[1].cpu().numpy())
+            result.matched.append(matched.cpu().numpy())
+            result.predicted.append(predicted.cpu().numpy())
+            result.accuracy.append(float((found == right).float().mean()))
+            result.distance.append(away.norm(dim=1).cpu().numpy())
+
+        names = ("first", "second", "matched", "predicted", "accuracy", "distance")
+        return self._show(X, names, look)
 
     def _look(
         self, points: Tensor, n_matches: int, generator: torch.Generator

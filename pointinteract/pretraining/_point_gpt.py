@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.exceptions import PointInteractWarning
@@ -61,6 +60,7 @@ class PointGPTPretrainer(PatchPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. The paper: 1e-4.
     weight_decay : float, default=0.05
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. The paper: 10.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -71,8 +71,9 @@ class PointGPTPretrainer(PatchPretrainer):
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first.
     checkpoint : str, path or None, default=None
-        File to keep the state of training in, written whole after epochs. A `fit` that finds it
-        goes on from there, to the same numbers to the last bit.
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
@@ -121,6 +122,8 @@ class PointGPTPretrainer(PatchPretrainer):
     >>> pre.generate(X[:1], n_given=6).generated[0].shape
     (16, 3)
     """
+
+    encoder_model = "point_gpt_nano"  # of any size: they share recipes
 
     def __init__(
         self,
@@ -189,26 +192,22 @@ class PointGPTPretrainer(PatchPretrainer):
             (M K, 3), the truth; ``error`` (float), their squared Chamfer distance, patch by
             patch. All in the normalised coordinates that the network works in.
         """
-        check_is_fitted(self, "module_")
         if n_given is not None:
             check_int("n_given", n_given, minimum=0)
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
-        result = Bunch(given=[], generated=[], target=[], error=[])
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                n_groups = min(self.architecture_["n_groups"], len(cloud))
-                n_shown = n_groups // 2 if n_given is None else n_given
-                out = self.module_.continue_cloud(points, n_shown)
-                places = out.centers.unsqueeze(2)
-                truth, guess = ((patches + places)[0] for patches in (out.target, out.generated))
-                result.given.append(truth[:n_shown].flatten(0, 1).cpu().numpy())
-                result.target.append(truth[n_shown:].flatten(0, 1).cpu().numpy())
-                result.generated.append(guess[n_shown:].flatten(0, 1).cpu().numpy())
-                pair = out.generated[:, n_shown:], out.target[:, n_shown:]
-                result.error.append(float(patch_chamfer_loss(*pair)))
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            n_groups = min(self.architecture_["n_groups"], points.shape[1])
+            n_shown = n_groups // 2 if n_given is None else n_given
+            out = self.module_.continue_cloud(points, n_shown)
+            places = out.centers.unsqueeze(2)
+            truth, guess = ((patches + places)[0] for patches in (out.target, out.generated))
+            result.given.append(truth[:n_shown].flatten(0, 1).cpu().numpy())
+            result.target.append(truth[n_shown:].flatten(0, 1).cpu().numpy())
+            result.generated.append(guess[n_shown:].flatten(0, 1).cpu().numpy())
+            pair = out.generated[:, n_shown:], out.target[:, n_shown:]
+            result.error.append(float(patch_chamfer_loss(*pair)))
+
+        return self._show(X, ("given", "generated", "target", "error"), look)
 
     def _check_params(self) -> None:
         super()._check_params()

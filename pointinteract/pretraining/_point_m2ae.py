@@ -1,21 +1,18 @@
 """Point-M2AE as an estimator: hide most of a cloud at three scales, and rebuild it."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
-from pointinteract.exceptions import PointInteractWarning
 from pointinteract.losses import patch_chamfer_loss
 from pointinteract.models.point_m2ae import N_SCALES, point_m2ae_sizes
 from pointinteract.models.point_m2ae_pretraining import PointM2AEOutput, PointM2AEPretraining
-from pointinteract.nn.patches import n_masked_patches
 from pointinteract.pretraining._base import CloudPretrainer
+from pointinteract.pretraining._patches import warn_if_none_hidden
 from pointinteract.utils._params import check_int, check_real
 from pointinteract.utils._random import draw_seed, make_generator
 
@@ -56,6 +53,7 @@ class PointM2AEPretrainer(CloudPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW, as in the published code (the paper says 1e-4).
     weight_decay : float, default=0.05
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. Published: 10.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -118,6 +116,9 @@ class PointM2AEPretrainer(CloudPretrainer):
     (16, 192)
     """
 
+    # As in PatchPretrainer. Of any size: they share recipes.
+    encoder_model = "point_m2ae_nano"
+
     def __init__(
         self,
         size: str = "nano",
@@ -159,25 +160,6 @@ class PointM2AEPretrainer(CloudPretrainer):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None):
-        """Pre-train on clouds.
-
-        Parameters
-        ----------
-        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
-        y : ignored
-            Labels are never looked at; here for pipelines.
-
-        Returns
-        -------
-        self : estimator
-        """
-        return self._fit(X, y, {})
-
-    def partial_fit(self, X: Any, y: Any = None):
-        """Pre-train for one more epoch on clouds; parameters as in `fit`."""
-        return self._partial_fit(X, y, {})
-
     def reconstruct(self, X: Any, *, random_state: Any = 0) -> Bunch:
         """Hide patches of clouds and rebuild those of the middle scale.
 
@@ -196,16 +178,12 @@ class PointM2AEPretrainer(CloudPretrainer):
             Chamfer distance, patch by patch, 0 if nothing was hidden. All in the normalised
             coordinates that the network works in.
         """
-        check_is_fitted(self, "module_")
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
-        result = Bunch(visible=[], rebuilt=[], target=[], error=[])
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(self.device_)
-                self._collect(result, self._complete(points, generator))
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            self._collect(result, self._complete(points, generator))
+
+        return self._show(X, ("visible", "rebuilt", "target", "error"), look)
 
     def _complete(self, points: Tensor, generator: torch.Generator) -> PointM2AEOutput:
         return self.module_(points, generator=generator)
@@ -250,20 +228,10 @@ class PointM2AEPretrainer(CloudPretrainer):
     def _build_module(self) -> nn.Module:
         return PointM2AEPretraining(**self.architecture_)
 
-    def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> None:
-        """Nothing is compared with but the clouds themselves."""
-
     def _check_lesson(self, stored: Tensor) -> None:
         n_points = min(stored.shape[1], self.n_points or stored.shape[1])
-        n_groups = min(*self.architecture_["n_groups"], n_points)
-        if n_masked_patches(n_groups, self.mask_ratio) == 0:
-            warnings.warn(
-                f"nothing to reconstruct: clouds of {n_points} points in {n_groups} coarsest "
-                f"patches have none to hide at mask_ratio={self.mask_ratio}. Give clouds of more "
-                "points, more n_groups or a higher mask_ratio.",
-                PointInteractWarning,
-                stacklevel=4,  # past _fit and fit, where the user called
-            )
+        # Coarse patches are made of finer ones, so there are no more of them than of any other.
+        warn_if_none_hidden(n_points, min(self.architecture_["n_groups"]), self.mask_ratio)
 
     def _compute_loss(
         self, points: Tensor, index: Tensor, targets: Any, generator: torch.Generator

@@ -57,6 +57,7 @@ class PointMAEPretrainer(Rebuilder, PatchPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW, as in the paper.
     weight_decay : float, default=0.05
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. The paper: 10.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -166,6 +167,10 @@ class PointMAEPretrainer(Rebuilder, PatchPretrainer):
         self.checkpoint = checkpoint
         self.device = device
         self.random_state = random_state
+
+    @property
+    def encoder_model(self) -> str:  # type: ignore[override]
+        return "recon_nano" if self.block == "recon" else "transformer"
 
     def _check_params(self) -> None:
         super()._check_params()

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from pointinteract.base import CloudEstimatorMixin, TorchEstimatorMixin, pick_device
 from pointinteract.models._teacher_views import DepthViewTeacher
 from pointinteract.models.teachers import CachedTeacher
-from pointinteract.pretraining._joint_space import check_width, joint_teachers, unit_views
+from pointinteract.pretraining._joint_space import ask_texts, joint_teachers, unit_views
 from pointinteract.pretraining._zero_shot import ZeroShotMixin
 from pointinteract.utils._params import check_int, check_option, check_real
 
@@ -237,6 +237,8 @@ class PointCLIPPretrainer(
                 f"view_weights must hold {self.n_views} numbers, one a view; "
                 f"got {len(self.view_weights)}."
             )
+        for weight in () if self.view_weights is None else self.view_weights:
+            check_real("every one of view_weights", weight)
         pick_device(self.device)
 
     def _teacher(self, takes: str) -> Any:
@@ -270,13 +272,7 @@ class PointCLIPPretrainer(
 
     def _ask_texts(self, texts: list[str]) -> np.ndarray:
         check_is_fitted(self, "n_features_view_")
-        teacher = self._teacher("texts")
-        if teacher is None:
-            raise ValueError(
-                "text_teacher is None and image_teacher is no name that could serve for texts "
-                "too; give a text_teacher of the same space."
-            )
-        return check_width(teacher.encode(texts), self.n_features_view_)
+        return ask_texts(self._teacher("texts"), texts, self.n_features_view_)
 
     def _scores(self, clouds: np.ndarray, classes: np.ndarray) -> np.ndarray:
         return clouds @ classes.T

@@ -2,9 +2,7 @@
 
 from typing import Any, Protocol
 
-import torch
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from pointinteract.losses import patch_chamfer_loss
@@ -44,7 +42,9 @@ def rebuilding_loss(out: Rebuilt, *, kind: str = "cdl2") -> Tensor:
 class Rebuilder:
     """Left of a pretrainer whose module hides patches and answers with a `Rebuilt`."""
 
+    # Of the estimator that this is mixed into.
     module_: Any
+    _show: Any
 
     def reconstruct(self, X: Any, *, random_state: Any = 0) -> Bunch:
         """Hide patches of clouds and rebuild them.
@@ -63,17 +63,12 @@ class Rebuilder:
             the truth; ``error`` (float), their squared Chamfer distance, patch by patch. All in
             the normalised coordinates that the network works in.
         """
-        estimator: Any = self
-        check_is_fitted(estimator, "module_")
-        clouds = estimator._prepare(estimator._validate_clouds(X, reset=False))
         generator = make_generator(draw_seed(random_state))
-        result = Bunch(visible=[], rebuilt=[], target=[], error=[])
-        self.module_.eval()
-        with torch.inference_mode():
-            for cloud in clouds:
-                points = torch.from_numpy(cloud)[None].to(estimator.device_)
-                self._collect(result, points, self.module_(points, generator=generator))
-        return result
+
+        def look(result: Bunch, points: Tensor) -> None:
+            self._collect(result, points, self.module_(points, generator=generator))
+
+        return self._show(X, ("visible", "rebuilt", "target", "error"), look)
 
     def _collect(self, result: Bunch, points: Tensor, out: Rebuilt) -> None:
         neighborhoods, centers = self.module_.encoder.patches(points)

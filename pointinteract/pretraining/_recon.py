@@ -1,6 +1,5 @@
 """ReCon as an estimator: contrast with reconstruct, with or without labels of any kind."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,16 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
-from pointinteract.exceptions import PointInteractWarning
 from pointinteract.models.recon import recon_sizes
 from pointinteract.models.recon_baselines import MultiTaskPretraining, TwoTowerPretraining
 from pointinteract.models.recon_pretraining import ReConPretraining
-from pointinteract.nn.patches import n_masked_patches
-from pointinteract.pretraining._base import CloudPretrainer
+from pointinteract.pretraining._patches import PatchPretrainer
 from pointinteract.pretraining._rebuilding import Rebuilder
 from pointinteract.pretraining._recon_losses import recon_losses
 from pointinteract.pretraining._teachers import TaughtMixin
-from pointinteract.utils._params import check_int, check_option, check_real
+from pointinteract.utils._params import check_option
 
 __all__ = ["ReConPretrainer"]
 
@@ -31,7 +28,7 @@ _ABSENT = {"recon": (), "multitask": ("stop_gradient",),
            "two_tower": ("stop_gradient", "self_contrast")}
 
 
-class ReConPretrainer(TaughtMixin, Rebuilder, CloudPretrainer):
+class ReConPretrainer(TaughtMixin, Rebuilder, PatchPretrainer):
     """Contrast with reconstruct: pre-train a point-cloud transformer.
 
     Patches of each cloud are hidden and rebuilt from the rest. Beside it three queries read the
@@ -84,6 +81,7 @@ class ReConPretrainer(TaughtMixin, Rebuilder, CloudPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. The paper: 5e-4.
     weight_decay : float, default=0.05
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=2
         Epochs of rising rate. The paper: 10.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
@@ -137,6 +135,8 @@ class ReConPretrainer(TaughtMixin, Rebuilder, CloudPretrainer):
     >>> pre.transform(X).shape
     (16, 384)
     """
+
+    encoder_model = "recon_nano"  # of any size: they share recipes
 
     def __init__(
         self,
@@ -222,12 +222,6 @@ class ReConPretrainer(TaughtMixin, Rebuilder, CloudPretrainer):
 
     def _check_params(self) -> None:
         super()._check_params()
-        recon_sizes(self.size)
-        for name in ("n_groups", "group_size"):
-            if getattr(self, name) is not None:
-                check_int(name, getattr(self, name))
-        check_real("mask_ratio", self.mask_ratio, open_minimum=True, maximum=1.0,
-                   open_maximum=True)
         check_option("mask_type", self.mask_type, ("rand", "block"))
         check_option("architecture", self.architecture, tuple(_MODULES))
         if self.architecture == "two_tower" and self.self_contrast:
@@ -236,30 +230,23 @@ class ReConPretrainer(TaughtMixin, Rebuilder, CloudPretrainer):
                 'take "recon" or "multitask", or leave it out.'
             )
         check_option("reconstruction_loss", self.reconstruction_loss, ("cdl2", "cdl1"))
-        check_real("drop_path", self.drop_path, maximum=1.0, open_maximum=True)
 
     def _settle(self, clouds: Clouds, sources: dict[str, Any]) -> None:
         self.__dict__.pop("_teachers", None)  # those of an earlier fit
-        numbers = recon_sizes(self.size)
-        numbers |= {
-            name: getattr(self, name)
-            for name in ("n_groups", "group_size")
-            if getattr(self, name) is not None
-        }
         # Asked here already, since the widths of the projections depend on the answer.
         self._features_of_teachers = self._ask_teachers(clouds, sources)
-        image, text = (self._features_of_teachers[key] for key in ("image", "text"))
-        self.architecture_ = numbers | {
-            "architecture": self.architecture,
-            "n_channels": self._n_channels,
-            "drop_path": self.drop_path,
-            "mask_ratio": self.mask_ratio,
-            "mask_type": self.mask_type,
-            "self_contrast": self.self_contrast,
-            "stop_gradient": self.stop_gradient,
-            "image_width": None if image is None else image.shape[1],
-            "text_width": None if text is None else text.shape[1],
+        super()._settle(clouds, sources)
+
+    def _find_sizes(self) -> dict[str, Any]:
+        return recon_sizes(self.size)
+
+    def _architecture(self) -> dict[str, Any]:
+        widths = {
+            f"{modality}_width": None if found is None else found.shape[1]
+            for modality, found in self._features_of_teachers.items()
         }
+        names = ("architecture", "mask_ratio", "mask_type", "self_contrast", "stop_gradient")
+        return {name: getattr(self, name) for name in names} | widths
 
     def _build_module(self) -> nn.Module:
         numbers = dict(self.architecture_)
@@ -267,18 +254,6 @@ class ReConPretrainer(TaughtMixin, Rebuilder, CloudPretrainer):
         for name in _ABSENT[kind]:
             del numbers[name]
         return _MODULES[kind](**numbers)
-
-    def _check_lesson(self, stored: Tensor) -> None:
-        n_points = min(stored.shape[1], self.n_points or stored.shape[1])
-        n_groups = min(self.architecture_["n_groups"], n_points)
-        if n_masked_patches(n_groups, self.mask_ratio) == 0:
-            warnings.warn(
-                f"nothing to reconstruct: clouds of {n_points} points in {n_groups} patches have "
-                f"none to hide at mask_ratio={self.mask_ratio}. Give clouds of more points, more "
-                "n_groups or a higher mask_ratio.",
-                PointInteractWarning,
-                stacklevel=4,  # past _fit and fit, where the user called
-            )
 
     def _make_targets(self, clouds: Clouds, sources: dict[str, Any]) -> dict[str, Any]:
         # A fresh fit has asked the teachers already, to learn the width of their features.

@@ -47,9 +47,11 @@ class STRLPretrainer(BYOLPretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: Adam at 1e-3 within LARS.
     weight_decay : float, default=1e-4
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     warm_start : bool, default=False
         Whether another `fit` goes on from the weights reached.
     normalize : bool, default=True

@@ -61,9 +61,11 @@ class ULIPPretrainer(ZeroShotMixin, TaughtMixin, BackbonePretrainer):
     learning_rate : float, default=1e-3
         Highest rate of AdamW. Published: 3e-3, 1e-3 for PointMLP.
     weight_decay : float, default=0.1
+        Not applied to biases, one-dimensional parameters and tokens.
     warmup_epochs : float, default=1
         Epochs of rising rate.
     schedule : {"cosine", "cosine_epoch", "constant"}, default="cosine"
+        ``"cosine"`` moves at every step, ``"cosine_epoch"`` once an epoch.
     augmentation : None, str, tuple of str or callable, default="scale_translate_mild"
         A name of the library's random changes, several, or a function of (points (B, N, C),
         generator). Published: dropped points, one scale, shift, small tilts, a turn about y.
@@ -73,9 +75,10 @@ class ULIPPretrainer(ZeroShotMixin, TaughtMixin, BackbonePretrainer):
         Whether another `fit` goes on from the weights reached.
     normalize : bool, default=True
         Whether to move each cloud to the origin and scale it to the unit sphere first.
-    checkpoint : path-like or None, default=None
-        File to keep the state of training in, written whole after epochs. A `fit` that finds
-        it goes on from there, to the same numbers to the last bit.
+    checkpoint : str, path or None, default=None
+        File to keep the state of training in, written whole after epochs. A `fit` of the same
+        clouds and parameters that finds it goes on from there, to the same numbers to the last
+        bit (on the CPU).
     device : str, default="auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from pointinteract.exceptions import CheckpointError
 from pointinteract.utils._archive import read_archive, write_archive
+from pointinteract.utils._plain import PlainReader, PlainWriter
 
-__all__ = ["TrainingCheckpoint", "fingerprint"]
+__all__ = ["TrainingCheckpoint", "check_checkpoint", "fingerprint"]
 
 FORMAT = "pointinteract unfinished training"
 FORMAT_NUMBER = 1
@@ -43,14 +44,9 @@ class TrainingCheckpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, str]):
-        self.path = Path(path)
+        self.path = check_checkpoint(path)
         self.settings = dict(settings)
         self._write_again = 0.0
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(
-                f"checkpoint={str(path)!r}: there is no folder {str(self.path.parent)!r}; make it "
-                "first."
-            )
 
     def read(self) -> dict[str, Any] | None:
         """Read the state that was written last, as `write` got it; None if there is no file.
@@ -83,8 +79,7 @@ class TrainingCheckpoint:
                 f"{self.path} is of another training: {shown}. Give another name as checkpoint, "
                 "or delete the file to begin anew."
             )
-        tensors = [torch.from_numpy(array) for array in arrays]
-        return _joined(document["state"], tensors)
+        return _Reader(arrays).decode(document["state"], str(self.path))
 
     def write(self, state: Mapping[str, Any], *, last: bool = False) -> None:
         """Write a state: nested dictionaries and lists of tensors, numbers, texts and None.
@@ -94,25 +89,60 @@ class TrainingCheckpoint:
         started = time.perf_counter()
         if started < self._write_again and not last:
             return
-        arrays: list[np.ndarray] = []
+        writer = _Writer()
         document = {
             "format": FORMAT,
             "format_number": FORMAT_NUMBER,
             "settings": self.settings,
-            "state": _parted(state, arrays),
+            "state": writer.encode(state, "state"),
         }
         for half in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.part"):
             half.unlink()  # left by a write that was killed
-        write_archive(self.path, document, arrays)
+        write_archive(self.path, document, writer.arrays)
         finished = time.perf_counter()
         self._write_again = finished + TIMES_LAST_WRITE * (finished - started)
+
+
+class _Writer(PlainWriter):
+    """Plain values and tensors."""
+
+    def encode_other(self, value: Any, where: str) -> Any:
+        if isinstance(value, Tensor):
+            return {"tensor": self._add(value.detach().cpu().numpy(), where)}
+        return super().encode_other(value, where)
+
+
+class _Reader(PlainReader):
+    def __init__(self, arrays: list[np.ndarray]) -> None:
+        super().__init__(arrays)
+        self.kinds["tensor"] = lambda value, where: torch.from_numpy(self._array(value, where))
+
+
+def check_checkpoint(path: Any) -> Path:
+    """Return where a file may be written, or raise."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "checkpoint must be the name of a file to keep the state of training in, or None; "
+            f"got {path!r}."
+        )
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(
+            f"checkpoint={str(path)!r} is a folder; give the name of a file, such as "
+            f"{str(file / 'training.npz')!r}."
+        )
+    if not file.parent.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint={str(path)!r}: there is no folder {str(file.parent)!r}; make it first."
+        )
+    return file
 
 
 def fingerprint(value: Any) -> str:
     """Describe a value so that equal texts mean equal values, as far as can be told.
 
-    Plain values are written out, arrays, tensors and modules by a digest of their numbers,
-    estimators with their parameters, functions by name.
+    Plain values and paths are written out, arrays, tensors and modules by a digest of their
+    numbers, estimators with their parameters, functions by name.
     """
     if isinstance(value, (np.ndarray, Tensor)):
         array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
@@ -128,6 +158,8 @@ def fingerprint(value: Any) -> str:
     if hasattr(value, "get_params") and not isinstance(value, type):
         inner = fingerprint(getattr(value, "module_", None))
         return f"{type(value).__name__} {fingerprint(value.get_params(deep=False))} {inner}"
+    if isinstance(value, os.PathLike):
+        return repr(os.fspath(value))
     if isinstance(value, Mapping):
         return repr({str(key): fingerprint(inner) for key, inner in value.items()})
     if isinstance(value, (list, tuple)):
@@ -135,34 +167,6 @@ def fingerprint(value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float, str, np.generic)):
         return repr(value)
     return str(getattr(value, "__qualname__", type(value).__qualname__))
-
-
-def _parted(value: Any, arrays: list[np.ndarray]) -> Any:
-    """Replace tensors by their number in `arrays`, and mark the kinds that JSON lacks."""
-    if isinstance(value, Tensor):
-        arrays.append(value.detach().cpu().numpy())
-        return {"array": len(arrays) - 1}
-    if isinstance(value, Mapping):
-        return {"items": [[key, _parted(inner, arrays)] for key, inner in value.items()]}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_parted(inner, arrays) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):  # infinities too, which JSON has no word for
-        return {"float": value.hex()}
-    return value
-
-
-def _joined(value: Any, tensors: Sequence[Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_joined(inner, tensors) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    if "array" in value:
-        return tensors[value["array"]]
-    if "float" in value:
-        return float.fromhex(value["float"])
-    return {key: _joined(inner, tensors) for key, inner in value["items"]}
 
 
 def _short(text: str | None) -> str:

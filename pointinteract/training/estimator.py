@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pointinteract.base import CloudEstimatorMixin, Clouds, TorchEstimatorMixin, pick_device
 from pointinteract.training.callbacks import CallbackSupportMixin, FitProgress, with_callbacks
-from pointinteract.training.checkpoint import TrainingCheckpoint, fingerprint
+from pointinteract.training.checkpoint import TrainingCheckpoint, check_checkpoint, fingerprint
 from pointinteract.training.data import check_augmentation
 from pointinteract.training.early_stopping import AccuracyStopper
 from pointinteract.training.history import history_frame
@@ -57,6 +57,8 @@ class TrainedEstimator(
         check_real("warmup_epochs", self.warmup_epochs)
         check_option("schedule", self.schedule, ("cosine", "cosine_epoch", "constant"))
         check_augmentation(self.augmentation)
+        if self.checkpoint is not None:  # now, and not after hours of a first stage
+            check_checkpoint(self.checkpoint)
         pick_device(self.device)
 
     @contextmanager

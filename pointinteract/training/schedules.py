@@ -134,8 +134,9 @@ def parameter_groups(
         Other than 1: parameters of the head and of the class query learn this much faster, and
         all of them decay (the rule of ReCon's training).
     decay_on : {"weights", "weights_and_norms", "all"}, default="weights"
-        What decays: not biases, one-dimensional parameters and tokens; or of these the gains
-        and offsets of norms too; or everything, as a torch optimiser does that is told nothing.
+        What decays: not biases, single numbers, one-dimensional parameters and tokens (what is
+        itself called so, and not the layers of a module that is); or of these the gains and
+        offsets of norms too; or everything, as a torch optimiser does that is told nothing.
     rate_factors : sequence of (str, float), default=()
         Parts of the module, by the beginning of their parameters' names, that learn so many
         times as fast. The first that fits holds.
@@ -156,7 +157,8 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         head = head_factor != 1.0 and (name.startswith("head.") or "cls_" in name)
-        bare = parameter.ndim == 1 or name.endswith(".bias") or "token" in name
+        own_name = name.rpartition(".")[2]
+        bare = parameter.ndim < 2 or own_name == "bias" or "token" in own_name
         decays = head or not bare or decay_on == "all"
         decays = decays or (decay_on == "weights_and_norms" and id(parameter) in of_norms)
         factor = next((f for prefix, f in rate_factors if name.startswith(prefix)), 1.0)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pointinteract.losses.masking import evaluation_mode, masked_logits, permute_regions
+from pointinteract.losses.masking import masked_logits, permute_regions
 from pointinteract.ops import mask_regions
 
 
@@ -21,22 +21,6 @@ def cut():
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(3, 20, 3, generator=generator)
     return points, torch.arange(20).expand(3, 20) % 4
-
-
-def test_every_layer_gets_its_own_mode_back():
-    module = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(), nn.Sequential(nn.BatchNorm1d(4)))
-    module.train()
-    module[2][0].eval()
-    before = [layer.training for layer in module.modules()]
-    state = {name: value.clone() for name, value in module.state_dict().items()}
-
-    with pytest.raises(RuntimeError, match="inside"), evaluation_mode(module):
-        assert not any(layer.training for layer in module.modules())
-        module(torch.randn(8, 4) + 5)
-        raise RuntimeError("inside")
-
-    assert [layer.training for layer in module.modules()] == before
-    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
 
 
 def test_answers_are_those_of_each_masked_cloud(cut):

@@ -92,3 +92,9 @@ def record(module, names):
             lambda _, __, output, name=name: kept[name].append(output)
         )
     return kept
+
+
+def sorted_points(neighborhoods):
+    """Points of each patch in an order of their own: the original's means nothing."""
+    along = neighborhoods @ torch.tensor([1.0, 0.37, 0.71])
+    return neighborhoods.gather(2, along.argsort(dim=2).unsqueeze(3).expand_as(neighborhoods))

@@ -17,6 +17,7 @@ from tests.models._golden import (
     official_names,
     record,
     same_gradients,
+    sorted_points,
     transfer,
 )
 
@@ -123,12 +124,6 @@ def test_golden_autoencoder(folder, points, name):
     for key, expected in arrays.items():
         in_order = sorted_points if key == "neighborhood" else torch.as_tensor
         close(in_order(found[key]), in_order(expected))
-
-
-def sorted_points(neighborhoods):
-    """Points of each patch in an order of their own: the original's means nothing."""
-    along = neighborhoods @ torch.tensor([1.0, 0.37, 0.71])
-    return neighborhoods.gather(2, along.argsort(dim=2).unsqueeze(3).expand_as(neighborhoods))
 
 
 @pytest.mark.parametrize("name", ["distill_eval", "distill_train"])

@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from pointinteract.exceptions import CheckpointError
-from pointinteract.models import FrozenTransformer, PointTransformer, read_frozen_transformer
+from pointinteract.models import (
+    ACTPretraining,
+    FrozenTransformer,
+    PointTransformer,
+    read_frozen_transformer,
+)
 from pointinteract.models.act_autoencoder import ACTAutoencoder
 
 SMALL = dict(width=24, depth=3, n_heads=2)
@@ -131,6 +136,14 @@ def test_what_is_of_another_make_is_refused(vit, tmp_path):
     gated.blocks[0].gate = nn.Linear(2, 2)
     with pytest.raises(CheckpointError, match="gate"):
         read_frozen_transformer(gated)
+    approximate = FrozenTransformer(**SMALL)
+    approximate.blocks[0].mlp[1] = nn.GELU(approximate="tanh")
+    with pytest.raises(CheckpointError, match="'gelu_tanh'"):
+        read_frozen_transformer(approximate)
+    quick = TimmLike()
+    quick.blocks[0].mlp.act = nn.SiLU()
+    with pytest.raises(CheckpointError, match="'silu'"):
+        read_frozen_transformer(quick)
     vit.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "quick_gelu"}))
@@ -176,3 +189,17 @@ def test_numbers_make_another_autoencoder_like_it():
     again = ACTAutoencoder(**model.numbers)
 
     again.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_teacher_follows_the_training_mode_of_the_student_only_if_asked(follows):
+    network = ACTPretraining(
+        teacher=small_autoencoder().numbers, width=12, depth=1, n_heads=2, n_groups=6,
+        group_size=8, patch_hidden=(4, 4, 4), decoder_depth=1, mask_ratio=0.5,
+        teacher_batch_statistics=follows,
+    )
+
+    assert network.encoder.training and network.teacher.training == follows
+    network.eval()
+    assert not network.teacher.training
+    assert network.train().teacher.training == follows

@@ -123,3 +123,15 @@ def test_vectors_of_points_are_unit_ones(clouds):
 def test_encoders_of_tokens_are_refused(make):
     with pytest.raises(ValueError, match="one row of features a point is needed.*ReCon answers"):
         make(create_model("recon_nano", n_classes=0), n_channels=3)
+
+
+def test_an_encoder_that_cannot_be_asked_stays_as_it_was():
+    encoder = create_model("pointnet_basic", n_classes=0)
+    frozen = next(layer for layer in encoder.modules() if isinstance(layer, torch.nn.BatchNorm1d))
+    frozen.eval()
+    before = [layer.training for layer in encoder.modules()]
+
+    with pytest.raises(RuntimeError):
+        ImplicitNetwork(encoder, n_channels=5)
+
+    assert [layer.training for layer in encoder.modules()] == before and any(before)

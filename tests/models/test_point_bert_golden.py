@@ -20,6 +20,7 @@ from tests.models._golden import (
     official_names,
     record,
     same_gradients,
+    sorted_points,
     transfer,
 )
 
@@ -223,12 +224,6 @@ def key_parameters(model):
         return (IN_ORDER.index(parts[0]), *in_block)
 
     return [named[name] for name in sorted(named, key=place)]
-
-
-def sorted_points(neighborhoods):
-    """Points of each patch in an order of their own: the original's means nothing."""
-    along = neighborhoods @ torch.tensor([1.0, 0.37, 0.71])
-    return neighborhoods.gather(2, along.argsort(dim=2).unsqueeze(3).expand_as(neighborhoods))
 
 
 def test_golden_fine_tuning_and_transfer(folder, points):

@@ -25,6 +25,7 @@ from pointinteract.pretraining import (
     SimCLRPretrainer,
     STRLPretrainer,
 )
+from pointinteract.pretraining._queue import choose_queue_length
 from pointinteract.pretraining._views import CROSSPOINT_VIEWS, STRL_VIEWS, spread, told_apart
 from pointinteract.training.data import AUGMENTATIONS, augment
 from pointinteract.training.loop import TrainingRun
@@ -289,6 +290,13 @@ def test_keys_are_made_after_the_update_and_pushed_after_the_loss(X, monkeypatch
     make(MoCoPretrainer, max_epochs=1).fit(X)
 
     assert calls == ["forward", "follow", "keys"] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "n_clouds", "length"), [(None, 16, 8), (None, 1, 1), (None, 10**6, 9), (5, 2, 5)]
+)
+def test_a_queue_nobody_chose_is_shorter_than_the_clouds_are_many(given, n_clouds, length):
+    assert choose_queue_length(given, n_clouds, most=9) == length
 
 
 def test_the_queue_holds_half_of_the_clouds_or_what_is_asked_for(X):

@@ -223,7 +223,7 @@ def test_ragged_clouds_further_channels_and_tiny_clouds(X):
     assert PointM2AEPretrainer(**settings).fit(ragged).transform(ragged).shape == (8, 192)
     wide = PointM2AEPretrainer(**settings).fit(with_normals)
     assert wide.reconstruct(with_normals[:1]).target[0].shape[1] == 3
-    with pytest.warns(PointInteractWarning, match="nothing to reconstruct"):
+    with pytest.warns(PointInteractWarning, match="nothing to learn from"):
         tiny = PointM2AEPretrainer(**settings).fit(X[:, :1])
     assert tiny.reconstruct(X[:1, :1]).error == [0.0]
 

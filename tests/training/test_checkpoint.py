@@ -11,7 +11,13 @@ import torch
 from pointinteract.classification import PointClassifier
 from pointinteract.datasets import make_shapes
 from pointinteract.exceptions import CheckpointError, FileFormatError
-from pointinteract.pretraining import JigsawPretrainer, ReConPretrainer
+from pointinteract.pretraining import (
+    DiscreteVAEPretrainer,
+    JigsawPretrainer,
+    MoCoPretrainer,
+    PointBERTPretrainer,
+    ReConPretrainer,
+)
 from pointinteract.training.checkpoint import TrainingCheckpoint, fingerprint
 from pointinteract.utils._archive import read_archive
 
@@ -57,8 +63,10 @@ def _assert_same(first, second):
         lambda **more: ReConPretrainer(max_epochs=4, **NANO, **more),
         lambda **more: JigsawPretrainer("pointnet_basic", max_epochs=4, batch_size=4,
                                         random_state=0, **more),
+        lambda **more: MoCoPretrainer("pointnet_basic", max_epochs=4, batch_size=4,
+                                      random_state=0, **more),
     ],
-    ids=["recon", "jigsaw"],
+    ids=["recon", "jigsaw", "moco"],
 )
 @pytest.mark.parametrize("n_epochs", [1, 3])
 def test_interrupted_pretraining_goes_on_to_the_last_bit(make, n_epochs, clouds, tmp_path):
@@ -96,7 +104,7 @@ def test_without_a_random_state_the_file_keeps_the_seed(clouds, tmp_path):
     settings = NANO | {"random_state": None, "max_epochs": 3, "checkpoint": path}
     with pytest.raises(_StopAfterError):
         _stopped_after(ReConPretrainer(**settings), 1).fit(clouds[0])
-    seed = dict(read_archive(path)[0]["state"]["items"])["seed"]
+    seed = dict(read_archive(path)[0]["state"]["dict"])["seed"]
     resumed = ReConPretrainer(**settings).fit(clouds[0])
     assert resumed.seed_ == seed
     assert resumed.n_epochs_ == 3
@@ -143,6 +151,19 @@ def test_missing_folder_is_named(clouds, tmp_path):
         pre.fit(clouds[0])
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [(".", IsADirectoryError, "is a folder"), (True, TypeError, "got True")],
+)
+def test_checkpoint_that_is_no_file_is_named_before_anything_is_trained(
+    given, error, message, clouds
+):
+    tokenizer = DiscreteVAEPretrainer(max_epochs=10**9)
+    pre = PointBERTPretrainer(tokenizer=tokenizer, checkpoint=given)
+    with pytest.raises(error, match=message):
+        pre.fit(clouds[0])
+
+
 def test_what_a_killed_write_left_is_cleared_away(tmp_path):
     (tmp_path / ".state.npz.abc.part").write_bytes(b"half")
     (tmp_path / ".other.npz.abc.part").write_bytes(b"half")
@@ -181,14 +202,23 @@ def test_writes_keep_their_distance_but_for_the_last(tmp_path):
         (PointClassifier(max_epochs=3), PointClassifier(max_epochs=4), False),
         (PointClassifier(), PointClassifier(), True),
         (np.sum, np.mean, False),
+        (Path("a.pth"), Path("b.pth"), False),
+        (Path("a.pth"), Path("a.pth"), True),
     ],
 )
 def test_fingerprint_tells_values_apart(first, second, equal):
     assert (fingerprint(first) == fingerprint(second)) is equal
 
 
-@pytest.mark.parametrize("method", ["recon", "point_bert", "moco"])
-@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("method", "n_kills"),
+    [
+        ("recon", 2),
+        pytest.param("recon", 10, marks=pytest.mark.slow),
+        pytest.param("point_bert", 10, marks=pytest.mark.slow),
+        pytest.param("moco", 10, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_random_points_and_resumed(method, n_kills, tmp_path):
     """SIGKILL leaves no time for anything; see killed_training.py."""
     script = Path(__file__).with_name("killed_training.py")

@@ -158,3 +158,23 @@ def test_what_decays(decay_on, decaying):
     assert decays == decaying and slow == {"0.weight", "0.bias"}
     assert sum(len(g["params"]) for g in groups) == 6
     assert groups[-1]["lr"] == 0.1
+
+
+def test_tokens_and_single_numbers_do_not_decay_but_layers_about_tokens_do():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, 4))
+            self.deep_prompt_tokens = nn.Parameter(torch.zeros(2, 3, 4))
+            self.log_scale = nn.Parameter(torch.zeros(()))
+            self.token_graph = nn.Linear(3, 4)
+            self.head = nn.ModuleDict({"token_head": nn.Linear(4, 2)})
+            self.cls_pos = nn.Parameter(torch.zeros(1, 1, 4))
+
+    net = Net()
+    names = {id(p): name for name, p in net.named_parameters()}
+
+    groups = parameter_groups(net, learning_rate=0.1, weight_decay=0.5)
+
+    decaying = {names[id(p)] for g in groups if g["weight_decay"] == 0.5 for p in g["params"]}
+    assert decaying == {"token_graph.weight", "head.token_head.weight", "cls_pos"}
