@@ -43,9 +43,7 @@ def _autoencoder_numbers(
     for name in ("token_width", "feature_width"):
         numbers.pop(name)
     _, n_prompts, inner = state.shape(f"{prefix}visual_prompt_token", 3)
-    depth = 0
-    while f"{prefix}visual_embed.0.{depth}.norm1.weight" in state:
-        depth += 1
+    depth = state.count(f"{prefix}visual_embed.0.{{}}.norm1.weight")
     for name in ("NAME", "ckpt", "visual_embed_type", "visual_embed_pos", "freeze_visual_embed",
                  "use_deep_prompt"):  # names in the original, and what it is released with
         sizes.get(name, None)
@@ -70,11 +68,8 @@ def _build_pretraining(state: OfficialState, sizes: OfficialSizes) -> nn.Module:
     first, second = (state.shape(f"{_STUDENT}encoder.first_conv.{i}.weight", 3) for i in (0, 3))
     third = state.shape(f"{_STUDENT}encoder.second_conv.0.weight", 3)
     width = state.shape("mask_token", 3)[2]
-    depth = decoder_depth = 0
-    while f"{_STUDENT}blocks.blocks.{depth}.norm1.weight" in state:
-        depth += 1
-    while f"ACT_decoder.blocks.{decoder_depth}.norm1.weight" in state:
-        decoder_depth += 1
+    depth = state.count(f"{_STUDENT}blocks.blocks.{{}}.norm1.weight")
+    decoder_depth = state.count("ACT_decoder.blocks.{}.norm1.weight")
     for name in ("trans_dim", "embed_dim", "encoder_dims"):
         student.check(name, width)
     head = f"{_STUDENT}cls_head.0.weight"

@@ -85,6 +85,13 @@ class OfficialState(Mapping[str, Tensor]):
             )
         return shape
 
+    def count(self, key: str) -> int:
+        """Count the tensors `key`, with 0, 1, 2, ... in the place of its braces, up to a gap."""
+        number = 0
+        while key.format(number) in self:
+            number += 1
+        return number
+
 
 class OfficialSizes:
     """The sizes a caller gave, under the names of the original configuration."""

@@ -74,9 +74,7 @@ def _build_pretraining(state: OfficialState, sizes: OfficialSizes) -> nn.Module:
     of_tokenizer.get("ckpt", None)  # a file of the original
     tokenizer = DiscreteVAE(**tokenizer_numbers(state, of_tokenizer, _TOKENIZER))
     width = of_transformer.check("trans_dim", state.shape(f"{_QUERY}cls_token", 3)[2])
-    depth = 0
-    while f"{_QUERY}blocks.blocks.{depth}.norm1.weight" in state:
-        depth += 1
+    depth = state.count(f"{_QUERY}blocks.blocks.{{}}.norm1.weight")
     contrast_width, queue_length = state.shape("queue", 2)
     # Which losses a training script computed is no part of the network's tensors.
     for name in ("dvae_loss", "return_all_tokens", "moco_loss"):

@@ -69,10 +69,7 @@ def _encoder_numbers(state: OfficialState, sizes: OfficialSizes) -> dict[str, An
 
 
 def _count(state: OfficialState, blocks: str) -> int:
-    depth = 0
-    while f"{blocks}.{depth}.norm1.weight" in state:
-        depth += 1
-    return depth
+    return state.count(f"{blocks}.{{}}.norm1.weight")
 
 
 # Point_M2AE, Point_M2AE_ModelNet40 and Point_M2AE_ScanObjectNN in ZrrSkywalker/Point-M2AE

@@ -303,9 +303,7 @@ def _build(state: OfficialState, sizes: OfficialSizes) -> nn.Module:
     # Of the downstream head; there is none here.
     numbers: dict[str, Any] = build_transformer(OfficialState("maskpoint", trunk), sizes).config
     del numbers["head"]
-    depth = 0
-    while f"{_PREFIX}decoder.blocks.{depth}.norm1.weight" in state:
-        depth += 1
+    depth = state.count(f"{_PREFIX}decoder.blocks.{{}}.norm1.weight")
     for name in _OF_TRAINING:
         sizes.get(name, None)
     network = MaskPointNetwork(

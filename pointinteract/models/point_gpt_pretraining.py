@@ -236,10 +236,7 @@ def _trunk_numbers(state: OfficialState, prefix: str, sizes: OfficialSizes) -> d
 
 
 def _depth(state: OfficialState, stack: str) -> int:
-    depth = 0
-    while f"{stack}.{depth}.ln_1.weight" in state:
-        depth += 1
-    return depth
+    return state.count(f"{stack}.{{}}.ln_1.weight")
 
 
 def _unread(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -162,9 +162,7 @@ def _build(state: OfficialState, sizes: OfficialSizes) -> nn.Module:
         del numbers[name]
     rows = state.shape("increase_dim.0.weight", 3)[0]
     numbers["group_size"] = sizes.check("group_size", rows // 3)
-    depth = 0
-    while f"MAE_decoder.blocks.{depth}.norm1.weight" in state:
-        depth += 1
+    depth = state.count("MAE_decoder.blocks.{}.norm1.weight")
     sizes.get("loss", None)  # no part of the network
     return PointMAEPretraining(
         decoder_depth=sizes.check("decoder_depth", depth),

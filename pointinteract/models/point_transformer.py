@@ -288,9 +288,7 @@ def build_transformer(state: OfficialState, sizes: OfficialSizes) -> PointTransf
     first, second = (state.shape(f"encoder.first_conv.{i}.weight", 3) for i in (0, 3))
     third, fourth = (state.shape(f"encoder.second_conv.{i}.weight", 3) for i in (0, 3))
     width = sizes.check("trans_dim", state.shape("cls_token", 3)[2])
-    depth = 0
-    while f"blocks.blocks.{depth}.norm1.weight" in state:
-        depth += 1
+    depth = state.count("blocks.blocks.{}.norm1.weight")
     patch_width = sizes.check("encoder_dims", fourth[0])
     kind, n_classes = _find_head(state)
     for name in ("NAME", "type"):  # of a class and of a loss in the original

@@ -205,9 +205,7 @@ def _trunk_numbers(
                      for name in ("first_conv.0", "first_conv.3"))
     third = state.shape(f"{prefix}encoder.second_conv.0.weight", 3)
     width = state.shape(f"{prefix}cls_token", 3)[2]
-    depth = 0
-    while f"{prefix}blocks.blocks.{depth}.norm1.weight" in state:
-        depth += 1
+    depth = state.count(f"{prefix}blocks.blocks.{{}}.norm1.weight")
     for name, found in (("trans_dim", width), ("encoder_dims", width), ("depth", depth)):
         sizes.check(name, found)
         nested.check(name, found)
@@ -231,9 +229,7 @@ def _build_pretraining(
     state: OfficialState, sizes: OfficialSizes, nested: OfficialSizes, numbers: dict
 ) -> nn.Module:
     numbers["group_size"] = sizes.check("group_size", state.shape("increase_dim.0.weight")[0] // 3)
-    decoder_depth = 0
-    while f"MAE_decoder.blocks.{decoder_depth}.norm1.weight" in state:
-        decoder_depth += 1
+    decoder_depth = state.count("MAE_decoder.blocks.{}.norm1.weight")
     branches = {}
     for ours, key, size in (("image_width", "img_proj", "img_dim"),
                             ("text_width", "text_proj", "text_dim")):
