@@ -20,6 +20,11 @@ def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def own_seconds(device: str = "cpu") -> float:
+    """A clock of this process: what its one thread worked, so that neighbors do not count."""
+    return time.perf_counter() if device == "cuda" else time.process_time()
+
+
 class Clock:
     """Minutes since the start, before every line; and whether there is time for one more job."""
 
