@@ -122,11 +122,8 @@ def make_plan(model: str, path: str, settings: Settings, store: str) -> str:
         started = own_seconds(settings.device)
         clf.partial_fit(data.X[rows], data.y[rows], classes=np.unique(data.y))
         seconds.append((own_seconds(settings.device) - started) / len(rows))
-    started = own_seconds(settings.device)
-    clf.predict(data.X[rows])
-    testing = (own_seconds(settings.device) - started) / len(rows) * len(data.X_test)
     each = min(seconds[1:])  # the first holds what is done once
-    passes = max(PLANNED * settings.minutes * 60 - testing, 0.0) / each
+    passes = PLANNED * settings.minutes * 60 / each
     longest = settings.max_epochs or clf.recipe.max_epochs
     epochs = int(min(max(passes // len(data.y), 1), longest))
     clouds = int(min(len(data.y), max(passes, 4 * SMALLEST_BATCH)))
@@ -174,8 +171,8 @@ def describe(settings: Settings, data: Data) -> str:
     points += f"{len(data.y_test)} test clouds (official split)"
     epochs = f" and {settings.max_epochs} epochs" if settings.max_epochs else ""
     return (
-        f"{settings.data}: {points}; at most {settings.minutes:.3g} minutes of one core for "
-        f"training and testing{epochs}, for each network and seed, {PLANNED:.0%} planned; where "
+        f"{settings.data}: {points}; at most {settings.minutes:.3g} minutes of training on "
+        f"one core{epochs}, for each network and seed, {PLANNED:.0%} planned; where "
         f"not even one epoch fits, a part of the clouds, each class with its share; batches "
         f"smaller than the recipe's, down to {SMALLEST_BATCH}, where fewer than {FEW_STEPS} "
         f"steps fit. "
