@@ -66,7 +66,10 @@ def _contrastive(settings: Settings, **common: Any) -> Any:
 
 def _generative(settings: Settings, **common: Any) -> Any:
     return pre.PointMAEPretrainer(
-        n_groups=settings.n_groups, group_size=settings.group_size, **common
+        n_groups=settings.n_groups,
+        group_size=settings.group_size,
+        augmentation=None,
+        **common,
     )
 
 
@@ -75,7 +78,8 @@ def _recon(settings: Settings, **common: Any) -> Any:
         n_groups=settings.n_groups,
         group_size=settings.group_size,
         image_teacher="depth_descriptor",
-        self_contrast=True,
+        stop_gradient=False,
+        augmentation=None,
         **common,
     )
 
@@ -167,6 +171,12 @@ def make_table(runs: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def with_controls(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs that pre-trained, each with what its control reached under the same seed."""
+    untrained = runs[runs["share"] == 0].set_index(["method", "seed"])["accuracy"]
+    return runs[runs["share"] > 0].join(untrained.rename("control"), on=["method", "seed"])
+
+
 def _mean_and_sd(values: pd.Series | None) -> str:
     if values is None or values.dropna().empty:
         return "-"
@@ -203,7 +213,7 @@ def main() -> None:
     print(table)
     if not arguments.quick:
         Path(arguments.table).parent.mkdir(parents=True, exist_ok=True)
-        runs.round(5).to_csv(arguments.table, index=False)
+        with_controls(runs).round(5).to_csv(arguments.table, index=False)
         command = shlex.join(["python", "benchmarks/data_scaling.py", *sys.argv[1:]])
         title = "## Over-fitting: pre-training on shares of ModelNet10"
         text = f"{title}\n\n```\n{command}\n```\n\n{head}\n\n{table}"

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
 from torch import nn
 
-from pointinteract.classification import PointClassifier
+from pointinteract.classification import PointClassifier, ZeroShotPointClassifier
 from pointinteract.models.teachers import Teacher
 from pointinteract.pretraining import (
     ACTPretrainer,
@@ -42,6 +42,7 @@ from pointinteract.pretraining import (
     STRLPretrainer,
     ULIPPretrainer,
 )
+from pointinteract.segmentation import PointSegmenter
 from pointinteract.testing import cloud_checks, parametrize_with_cloud_checks
 
 
@@ -168,6 +169,26 @@ class LiftedPointClassifier(Lifted, PointClassifier):
     """A classifier for tables."""
 
 
+class LiftedZeroShotPointClassifier(Lifted, ZeroShotPointClassifier):
+    """A classifier for tables."""
+
+
+class OneLabelSegmenter(PointSegmenter):
+    """A segmenter of labels as the checks give them: one a cloud, for all of its points."""
+
+    def _check_labelled(self, X, y, categories):
+        if y is not None:
+            sizes = [len(cloud) for cloud in self._validate_clouds(X, reset=True)]
+            labels = np.asarray(y).ravel()
+            sizes += sizes[:1] * (len(labels) - len(sizes))  # refused later, in its own words
+            y = [np.full(size, label) for size, label in zip(sizes, labels, strict=False)]
+        return super()._check_labelled(X, y, categories)
+
+
+class LiftedPointSegmenter(Lifted, OneLabelSegmenter):
+    """A segmenter for tables."""
+
+
 class SmallNet(nn.Module):
     """The least that a classifier asks of a network; the checks try the estimator around it."""
 
@@ -192,6 +213,18 @@ class SmallNet(nn.Module):
         return self.head(self.forward_pool(points))
 
 
+class SmallPartsNet(nn.Module):
+    """The least that a segmenter asks of a network, and a trunk for ``transform``."""
+
+    def __init__(self, n_channels=3, n_classes=2, n_categories=None):
+        super().__init__()
+        self.encoder = SmallNet(n_channels, 0)
+        self.head = nn.Linear(32, n_classes)
+
+    def forward(self, points, category=None):
+        return self.head(self.encoder.forward_features(points))
+
+
 class Extent(Teacher):
     """The least that an image teacher can be: where a cloud lies, and how large it is."""
 
@@ -209,6 +242,16 @@ class Brightness(Teacher):
         rows = np.asarray(items)[..., 0].mean(axis=2)
         bands = [band.mean(axis=1) for band in np.array_split(rows, 8, axis=1)]
         return self._checked(np.stack(bands, axis=1) + 1e-3, len(items))
+
+
+class Letters(Teacher):
+    """A teacher of texts, as wide as that of pictures: how often eight kinds of letters occur."""
+
+    takes = "texts"
+
+    def encode(self, items):
+        rows = [np.bincount([ord(letter) % 8 for letter in text], minlength=8) for text in items]
+        return self._checked(np.asarray(rows, dtype=np.float32), len(items))
 
 
 # Pictures to vectors, with weights that a copy can be trained of.
@@ -277,6 +320,13 @@ LIFTED = [
     LiftedPointClassifier(
         model=SmallNet, max_epochs=4, learning_rate=0.02, batch_size=16, normalize=False
     ),
+    LiftedPointSegmenter(SmallPartsNet, max_epochs=1, normalize=False),
+    LiftedZeroShotPointClassifier(
+        PointCLIPPretrainer(
+            Brightness(), text_teacher=Letters(), picture_size=16, n_views=2, normalize=False
+        ),
+        templates="single",
+    ),
 ]
 
 # Estimator, check: reason. The only place for exclusions; a check that passes after all fails.
@@ -307,6 +357,8 @@ EXPECTED_FAILURES: dict[str, dict[str, str]] = {
     "LiftedSimCLRPretrainer": {},
     "LiftedSTRLPretrainer": {},
     "LiftedPointClassifier": {},
+    "LiftedPointSegmenter": {},
+    "LiftedZeroShotPointClassifier": {},
 }
 
 # At least as many as the oldest supported scikit-learn brings; so the battery cannot fall empty.
@@ -334,6 +386,8 @@ LEAST_CHECKS = {
     "LiftedSimCLRPretrainer": 40,
     "LiftedSTRLPretrainer": 40,
     "LiftedPointClassifier": 50,
+    "LiftedPointSegmenter": 40,
+    "LiftedZeroShotPointClassifier": 45,
 }
 
 OUTCOMES: dict[str, list[str]] = {name: [] for name in LEAST_CHECKS}
@@ -428,10 +482,20 @@ ON_CLOUDS = [
     STRLPretrainer("pointnet_basic", projection_hidden=16, max_epochs=1),
     PointClassifier(model="pointnet", max_epochs=1),
     PointClassifier(model="dgcnn", max_epochs=1),
+    OneLabelSegmenter(SmallPartsNet, max_epochs=1),
+    ZeroShotPointClassifier(
+        PointCLIPPretrainer(Brightness(), text_teacher=Letters(), picture_size=16, n_views=2)
+    ),
 ]
 
 
-@parametrize_with_cloud_checks(ON_CLOUDS)
+def expected_on_clouds(estimator):
+    if isinstance(estimator, PointSegmenter):
+        return {"check_probabilities": "there is a row of them for every point"}
+    return {}
+
+
+@parametrize_with_cloud_checks(ON_CLOUDS, expected_failed_checks=expected_on_clouds)
 def test_estimator_passes_on_clouds(estimator, check):
     try:
         check(estimator)

@@ -16,6 +16,7 @@ LEVELS = {
     "ops": 1,
     "io": 1,
     "games": 1,
+    "metrics": 1,
     "base": 2,
     "nn": 2,
     "datasets": 2,
@@ -27,7 +28,7 @@ LEVELS = {
     "classification": 5,
     "segmentation": 5,
     "explanation": 5,
-    "metrics": 6,
+    "protocols": 6,
     "plotting": 6,
     "persistence": 6,
     "testing": 6,
@@ -43,7 +44,7 @@ INSIDE_FUNCTIONS = {
     # From the methods that draw, so that nobody loads it who does not draw.
     "plotting": {part for part, level in LEVELS.items() if 4 <= level < 7},
     # From where a parameter may name a saved file instead of a fitted estimator.
-    "persistence": {"classification", "segmentation"},
+    "persistence": {"training", "classification", "segmentation"},
 }
 
 

@@ -18,6 +18,8 @@ HOW = "If the change is meant, run: python -m pytest {} --update-public-surface,
 # Public callables that take **keywords, and the callee that documents them.
 KEYWORDS_ALLOWED = {
     "create_model": "the named model's own numbers",
+    "create_segmentation_model": "the named model's own numbers",
+    "segmentation_model_for": "the numbers of the head",
     "load_official": "the numbers of the official configuration",
 }
 

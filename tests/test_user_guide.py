@@ -12,7 +12,9 @@ GUIDE = Path(__file__).resolve().parent.parent / "doc" / "user_guide"
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-@pytest.mark.parametrize("page", ["networks.rst"])
+@pytest.mark.parametrize(
+    "page", ["datasets.rst", "networks.rst", "protocols.rst", "seeing.rst", "segmentation.rst"]
+)
 def test_examples_of_the_guide(page):
     failed, tried = doctest.testfile(
         str(GUIDE / page), module_relative=False, optionflags=OPTIONS, encoding="utf-8"

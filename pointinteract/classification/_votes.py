@@ -1,11 +1,13 @@
 """Subsets of clouds, and other looks at them for voting."""
 
+import zlib
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
 from pointinteract.base import Clouds
-from pointinteract.ops import random_scale
-from pointinteract.training.data import draw_points
+from pointinteract.training.data import augment, draw_points
 from pointinteract.utils._random import make_generator
 
 __all__ = ["another_look", "pick_clouds"]
@@ -14,17 +16,25 @@ _VOTES = 101  # stream of random numbers for votes, apart from those of training
 
 
 def another_look(
-    stored: list[Tensor], n_points: int | None, seed: int, vote: int
+    stored: list[Tensor],
+    n_points: int | None,
+    seed: int,
+    vote: int,
+    *,
+    augmentation: Any = "scale",
+    apart: bool = False,
 ) -> list[np.ndarray]:
-    """Another look at every stored cloud (1, P, C): points chosen anew, each axis scaled.
+    """Another look at every stored cloud (1, P, C): points chosen anew, and augmented.
 
-    One draw serves all clouds, so that the answer for one does not depend on the others.
+    One draw serves all clouds, so that the answer for one does not depend on the others. With
+    `apart` each has a draw of its own, which follows from its points and from nothing else.
     """
     looks = []
     for points in stored:
-        generator = make_generator(seed, _VOTES, vote)
+        own = (zlib.crc32(points.numpy().tobytes()),) if apart else ()
+        generator = make_generator(seed, _VOTES, vote, *own)
         points = draw_points(points, n_points, generator)
-        looks.append(random_scale(points, generator=generator)[0].numpy())
+        looks.append(augment(points, augmentation, generator)[0].numpy())
     return looks
 
 

@@ -14,19 +14,31 @@ to exact ties between distances). It may offer ``auxiliary_loss()``: a scalar th
 adds to its loss, from the last forward pass in training mode (PointNet's regularizer).
 Checkpoints of the original systems come and go by `load_official` and `to_official`.
 
+Networks that name the part every point belongs to have a trunk of these, ``encoder``, and a
+registry of their own: `create_segmentation_model`, `list_segmentation_models`, and
+`segmentation_model_for`, which continues a pre-trained trunk.
+
 Frozen encoders of pictures, texts and clouds, from which pre-training learns, are in
-`pointinteract.models.teachers`.
+`pointinteract.models.teachers`. Where a transformer looks, `attention_maps` tells.
 """
 
 from pointinteract.models import (
     _act,  # noqa: F401  (makes its checkpoints known)
     _point_bert,  # noqa: F401  (the same)
     _point_m2ae,  # noqa: F401  (the same)
+    _segmentation_dgcnn,  # noqa: F401  (the same)
 )
+from pointinteract.models._attention_maps import AttentionMaps, attention_maps
 from pointinteract.models._export import OnnxFile, export_onnx, export_program
 from pointinteract.models._official import list_official, load_official, to_official
 from pointinteract.models._picture_transformers import TransformersPictures
 from pointinteract.models._registry import create_model, list_models, register_model
+from pointinteract.models._segmentation_registry import (
+    create_segmentation_model,
+    list_segmentation_models,
+    register_segmentation_model,
+    segmentation_model_for,
+)
 from pointinteract.models.act import ACTPretraining
 from pointinteract.models.act_autoencoder import ACTAutoencoder
 from pointinteract.models.clip2point import CLIP2PointNetwork, DepthViewEncoder
@@ -69,6 +81,15 @@ from pointinteract.models.recon_baselines import (
     TwoTowerReCon,
 )
 from pointinteract.models.recon_pretraining import ReConPretraining
+from pointinteract.models.segmentation_dgcnn import (
+    DGCNNParts,
+    DGCNNPartsSegmentation,
+    DGCNNSegmentation,
+)
+from pointinteract.models.segmentation_point_bert import PointBERTSegmentation
+from pointinteract.models.segmentation_point_mae import PointMAESegmentation
+from pointinteract.models.segmentation_pointnet2 import PointNet2Segmentation
+from pointinteract.models.segmentation_recon import ReConSegmentation
 from pointinteract.models.simpleview import SimpleView
 from pointinteract.models.teachers import DepthDescriptorTeacher, TextEncoder, resolve_teacher
 from pointinteract.models.ulip import ULIPNetwork
@@ -76,12 +97,16 @@ from pointinteract.models.ulip import ULIPNetwork
 __all__ = [
     "ACTAutoencoder",
     "ACTPretraining",
+    "AttentionMaps",
     "BootstrapNetwork",
     "CLIP2PointNetwork",
     "ContrastNetwork",
     "CrossPointNetwork",
     "CurveNet",
     "DGCNN",
+    "DGCNNParts",
+    "DGCNNPartsSegmentation",
+    "DGCNNSegmentation",
     "DepthDescriptorTeacher",
     "DepthViewEncoder",
     "DiscreteVAE",
@@ -98,9 +123,11 @@ __all__ = [
     "MVTN",
     "PCN",
     "PointBERTPretraining",
+    "PointBERTSegmentation",
     "PointGPT",
     "PointGPTPretraining",
     "PointMAEPretraining",
+    "PointMAESegmentation",
     "PointM2AE",
     "PointM2AEPretraining",
     "PointMLP",
@@ -109,25 +136,32 @@ __all__ = [
     "PointEmbeddingNetwork",
     "PointNet",
     "PointNet2",
+    "PointNet2Segmentation",
     "PointNetBasic",
     "PointTransformer",
     "PointNeXt",
     "ReCon",
     "ReConPretraining",
+    "ReConSegmentation",
     "SimpleView",
     "TextEncoder",
     "TransformersPictures",
     "TwoTowerPretraining",
     "TwoTowerReCon",
     "ULIPNetwork",
+    "attention_maps",
     "create_model",
+    "create_segmentation_model",
     "export_onnx",
     "export_program",
     "list_models",
     "list_official",
+    "list_segmentation_models",
     "load_official",
     "read_frozen_transformer",
     "register_model",
+    "register_segmentation_model",
     "resolve_teacher",
+    "segmentation_model_for",
     "to_official",
 ]

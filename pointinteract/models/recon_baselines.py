@@ -275,13 +275,7 @@ class TwoTowerPretraining(MaskedAutoencoder):
             gather(patches, visible), gather(centers, visible), with_class=False
         )
         decoded, rebuilt, target = self._guess(tokens, neighborhoods, centers, mask)
-        image = text = None
-        if self.image_projection is not None or self.text_projection is not None:
-            queries = self.encoder.contrast(neighborhoods, centers)
-            if self.image_projection is not None:
-                image = self.image_projection(queries[:, 0])
-            if self.text_projection is not None:
-                text = self.text_projection(queries[:, 1])
+        image, text = self._regress(neighborhoods, centers)
         return ReConOutput(
             mask=mask,
             centers=centers,
@@ -292,4 +286,19 @@ class TwoTowerPretraining(MaskedAutoencoder):
             image=image,
             text=text,
             contrast=None,
+        )
+
+    def predict_teachers(self, points: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What the teachers would say of clouds; as :class:`ReConPretraining` has it."""
+        return self._regress(*self.encoder.patches(points))
+
+    def _regress(
+        self, neighborhoods: Tensor, centers: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        if self.image_projection is None and self.text_projection is None:
+            return None, None
+        queries = self.encoder.contrast(neighborhoods, centers)
+        return (
+            None if self.image_projection is None else self.image_projection(queries[:, 0]),
+            None if self.text_projection is None else self.text_projection(queries[:, 1]),
         )

@@ -168,6 +168,17 @@ class ReConPretraining(MaskedAutoencoder):
             ),
         )
 
+    def predict_teachers(self, points: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What the teachers would say of whole clouds (B, N, C_in).
+
+        (B, D_image) and (B, D_text), each None without its branch.
+        """
+        tokens = self.encoder.forward_features(points)
+        return (
+            None if self.image_projection is None else self.image_projection(tokens[:, 1]),
+            None if self.text_projection is None else self.text_projection(tokens[:, 2]),
+        )
+
 
 def _contrast_projection(width: int) -> nn.Sequential:
     return nn.Sequential(
@@ -185,7 +196,7 @@ def _build(state: OfficialState, sizes: OfficialSizes) -> nn.Module:
     prefix = "MAE_encoder." if pretraining else ""
     # The configuration of pre-training nests the numbers of the transformer.
     nested = OfficialSizes("recon", sizes.get("transformer_config", {}))
-    numbers = _trunk_numbers(state, prefix, sizes, nested)
+    numbers = recon_trunk_numbers(state, prefix, sizes, nested)
     sizes.get("NAME", None)
     if pretraining:
         module = _build_pretraining(state, sizes, nested, numbers)
@@ -198,7 +209,7 @@ def _build(state: OfficialState, sizes: OfficialSizes) -> nn.Module:
     return module
 
 
-def _trunk_numbers(
+def recon_trunk_numbers(
     state: OfficialState, prefix: str, sizes: OfficialSizes, nested: OfficialSizes
 ) -> dict:
     first, second = (state.shape(f"{prefix}encoder.{name}.weight", 3)
@@ -260,7 +271,7 @@ def _find_head(state: OfficialState) -> tuple[str, int]:
     return "linear", 0
 
 
-register_official(
+RECON_FORMAT = register_official(
     OfficialFormat(
         system="recon",
         build=_build,

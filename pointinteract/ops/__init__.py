@@ -3,6 +3,18 @@
 Batch first, points second, channels last; the result lives where the input lives.
 """
 
+from pointinteract.ops.corruptions import (
+    CORRUPTION_LEVELS,
+    CORRUPTIONS,
+    corrupt,
+    corrupt_add_global,
+    corrupt_add_local,
+    corrupt_drop_global,
+    corrupt_drop_local,
+    corrupt_jitter,
+    corrupt_rotate,
+    corrupt_scale,
+)
 from pointinteract.ops.distance_fields import (
     level_crossings,
     signed_distance,
@@ -55,9 +67,19 @@ from pointinteract.ops.transforms import (
 from pointinteract.ops.visibility import visible_points
 
 __all__ = [
+    "CORRUPTIONS",
+    "CORRUPTION_LEVELS",
     "assign_regions",
     "ball_query",
     "chamfer_distance",
+    "corrupt",
+    "corrupt_add_global",
+    "corrupt_add_local",
+    "corrupt_drop_global",
+    "corrupt_drop_local",
+    "corrupt_jitter",
+    "corrupt_rotate",
+    "corrupt_scale",
     "drop_points",
     "estimate_normals",
     "euler_rotations",

@@ -9,6 +9,7 @@ import numpy as np
 from pointinteract.models.teachers import (
     CachedTeacher,
     DepthDescriptorTeacher,
+    SentenceEncoder,
     Teacher,
     TextEncoder,
     resolve_teacher,
@@ -21,7 +22,7 @@ _ADVICE = (
     "'openai/clip-vit-base-patch32', or a pair of teachers of pictures and texts that were "
     "trained together"
 )
-_ALONE = ("depth_descriptor", "hashed_ngrams")
+_ALONE = ("depth_descriptor", "hashed_ngrams", "all-minilm-l6-v2")
 
 
 def joint_teachers(
@@ -44,7 +45,7 @@ def joint_teachers(
         text_teacher = os.fspath(image_teacher)
     for name, given in (("image_teacher", image_teacher), ("text_teacher", text_teacher)):
         inner = given.teacher if isinstance(given, CachedTeacher) else given
-        alone = isinstance(inner, DepthDescriptorTeacher | TextEncoder)
+        alone = isinstance(inner, DepthDescriptorTeacher | TextEncoder | SentenceEncoder)
         if alone or (isinstance(given, str) and given in _ALONE):
             raise ValueError(
                 f"{owner} compares pictures with words, and the built-in teacher given as {name} "

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from pointinteract.base import Clouds
@@ -14,6 +15,7 @@ from pointinteract.pretraining._patches import PatchPretrainer
 from pointinteract.pretraining._rebuilding import Rebuilder
 from pointinteract.pretraining._recon_losses import recon_losses
 from pointinteract.pretraining._teachers import TaughtMixin
+from pointinteract.pretraining._zero_shot import TwoQueriesMixin
 from pointinteract.utils._params import check_option
 
 __all__ = ["ReConPretrainer"]
@@ -23,17 +25,20 @@ _MODULES: dict[str, type[nn.Module]] = {
     "multitask": MultiTaskPretraining,
     "two_tower": TwoTowerPretraining,
 }
+# By which cosines are multiplied for probabilities: that of CLIP, as the paper needs none.
+_SCALE = 100.0
 # What the baselines have no place for.
 _ABSENT = {"recon": (), "multitask": ("stop_gradient",),
            "two_tower": ("stop_gradient", "self_contrast")}
 
 
-class ReConPretrainer(TaughtMixin, Rebuilder, PatchPretrainer):
+class ReConPretrainer(TwoQueriesMixin, TaughtMixin, Rebuilder, PatchPretrainer):
     """Contrast with reconstruct: pre-train a point-cloud transformer.
 
     Patches of each cloud are hidden and rebuilt from the rest. Beside it three queries read the
     visible patches: one is regressed to features of a picture, one to features of a text, and
-    one contrasts clouds with each other. Each of these can be left out.
+    one contrasts clouds with each other. Each of these can be left out. A network that learned
+    from texts names clouds by words: see `classify`.
 
     Parameters
     ----------
@@ -58,7 +63,8 @@ class ReConPretrainer(TaughtMixin, Rebuilder, PatchPretrainer):
         a callable or a ``transformers`` CLIP or ViT (local folder or hub name) gets the pictures
         passed to `fit`, or depth pictures of the clouds if none are.
     text_teacher : None, str, callable, module or array, default=None
-        The same for the text query. ``"hashed_ngrams"`` is a small encoder of our own, offline.
+        The same for the text query. ``"hashed_ngrams"`` is a small encoder of our own, offline;
+        ``"all-minilm-l6-v2"`` knows what words mean, and comes with a package of its own.
     self_contrast : bool, default=False
         Whether to contrast the class query between clouds. Clouds with equal `texts` attract
         each other; without texts each cloud stands alone against all others.
@@ -137,6 +143,8 @@ class ReConPretrainer(TaughtMixin, Rebuilder, PatchPretrainer):
     """
 
     encoder_model = "recon_nano"  # of any size: they share recipes
+    _templates = "ensemble"
+    _unit_prompts = False  # features of prompts are added as they are
 
     def __init__(
         self,
@@ -282,6 +290,16 @@ class ReConPretrainer(TaughtMixin, Rebuilder, PatchPretrainer):
             groups=chosen["groups"],
         )
         return torch.stack(list(losses.values())).sum(), losses
+
+    def _read_queries(self, points: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return self.module_.predict_teachers(points)
+
+    def _ask_texts(self, texts: list[str]) -> np.ndarray:
+        check_is_fitted(self, "module_")
+        return self._text_teacher().encode(texts)
+
+    def _scale(self) -> float:
+        return _SCALE
 
     def _features(self, points: Tensor) -> Tensor:
         return self.module_.encoder.forward_probe(points)

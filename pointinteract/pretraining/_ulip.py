@@ -13,13 +13,13 @@ from pointinteract.models.teachers import TransformersTeacher, resolve_teacher
 from pointinteract.models.ulip import ULIPNetwork
 from pointinteract.pretraining._backbone import BackbonePretrainer
 from pointinteract.pretraining._teachers import TaughtMixin, inner_teacher
-from pointinteract.pretraining._zero_shot import ZeroShotMixin, check_templates
+from pointinteract.pretraining._zero_shot import TwoQueriesMixin, check_templates
 from pointinteract.utils._params import check_option
 
 __all__ = ["ULIPPretrainer"]
 
 
-class ULIPPretrainer(ZeroShotMixin, TaughtMixin, BackbonePretrainer):
+class ULIPPretrainer(TwoQueriesMixin, TaughtMixin, BackbonePretrainer):
     """Unified language, image and point clouds: pre-train any network by alignment.
 
     The pooled feature of a cloud is mapped into the spaces of a frozen image teacher and a
@@ -196,22 +196,6 @@ class ULIPPretrainer(ZeroShotMixin, TaughtMixin, BackbonePretrainer):
         """
         return self._partial_fit(X, y, {"images": images, "texts": texts})
 
-    def encode_clouds(self, X: Any) -> np.ndarray:
-        """Vectors of clouds in the space of the text teacher.
-
-        Parameters
-        ----------
-        X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
-
-        Returns
-        -------
-        features : float32 array of shape (n_clouds, D)
-        """
-        check_is_fitted(self, "module_")
-        self._check_texts()
-        clouds = self._prepare(self._validate_clouds(X, reset=False))
-        return self._infer(clouds, lambda points: self.module_(points)[1])
-
     def _check_params(self) -> None:
         super()._check_params()
         check_option("projection", self.projection, ("auto", "shared", "separate"))
@@ -316,6 +300,9 @@ class ULIPPretrainer(ZeroShotMixin, TaughtMixin, BackbonePretrainer):
     @property
     def _templates(self) -> Any:  # type: ignore[override]
         return self.templates
+
+    def _read_queries(self, points: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return self.module_(points)
 
     def _ask_texts(self, texts: list[str]) -> np.ndarray:
         check_is_fitted(self, "module_")

@@ -59,3 +59,12 @@ def test_disagreeing_shapes_are_refused():
         interpolate(torch.zeros(1, 4, 3), torch.zeros(1, 2, 3), torch.zeros(1, 3, 5))
     with pytest.raises(ValueError, match=r"values must be \(B, N, C\)"):
         gather(torch.zeros(2, 3), torch.zeros(2, 1, dtype=torch.int64))
+
+
+def test_interpolation_of_half_precision_features_is_single():
+    points, features = torch.randn(2, 9, 3), torch.randn(2, 5, 4)
+
+    spread = interpolate(points, points[:, :5], features.bfloat16())
+
+    expected = interpolate(points, points[:, :5], features.bfloat16().float())
+    assert torch.equal(spread, expected)

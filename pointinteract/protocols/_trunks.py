@@ -1,0 +1,200 @@
+"""What protocols do with a pre-trained network: read features off it, or train it further."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from torch import Tensor, nn
+
+from pointinteract.classification import PointClassifier
+from pointinteract.classification._build import pretrained_encoder
+from pointinteract.classification._votes import pick_clouds
+from pointinteract.exceptions import CheckpointError
+from pointinteract.protocols._heads import HeadClassifier
+from pointinteract.protocols._readout import is_fitted, name_of, seeded
+
+__all__ = [
+    "WatchedClassifier",
+    "as_clouds",
+    "best_epoch",
+    "fit_watched",
+    "fitted_trunk",
+    "is_cloud_classifier",
+    "make_extractor",
+    "network_classifier",
+    "with_seed",
+]
+
+Extractor = Callable[[Any], np.ndarray]
+# Settings that a classifier takes over from the pretrainer whose network it goes on with.
+_INPUT_SETTINGS = ("n_points", "normalize", "device")
+
+
+def as_clouds(X: Any) -> Any:
+    """Clouds in a form that rows can be taken from."""
+    return X if isinstance(X, (list, np.ndarray)) else np.asarray(X)
+
+
+def is_cloud_classifier(estimator: Any) -> bool:
+    """Whether an estimator names classes by itself, rather than give features."""
+    if not hasattr(estimator, "predict"):
+        return False
+    try:
+        return is_classifier(estimator)
+    except AttributeError:  # of those that are no scikit-learn estimators and have no tags
+        return not hasattr(estimator, "transform")
+
+
+def fitted_trunk(estimator: Any, X: Any, rows: np.ndarray | None, seed: int) -> tuple[Any, str]:
+    """Return something fitted that features can be read off, and say in words what it is.
+
+    What is fitted stays as it is. A clone of what is not learns, without labels, from the
+    clouds `rows`; None where there are no clouds that it might learn from.
+    """
+    if isinstance(estimator, (str, PathLike)):
+        return estimator, f"the weights in {estimator}"
+    if isinstance(estimator, nn.Module):
+        return estimator, f"the {type(estimator).__name__} given"
+    if not (hasattr(estimator, "transform")):
+        raise TypeError(
+            "what is frozen or fine-tuned must be a pretrainer or something else with transform, "
+            f"a module, or a file of weights; got {type(estimator).__name__}."
+        )
+    name = name_of(estimator)
+    if is_fitted(estimator):
+        return estimator, f"{name} as it came, fitted"
+    if rows is None:
+        raise ValueError(
+            f"{name} is not fitted, and every cloud is a query of some episode: fitting it here "
+            "would show it the queries. Fit it first on other clouds, or say with groups which "
+            "clouds may be support."
+        )
+    fitted = with_seed(clone(estimator), seed).fit(pick_clouds(as_clouds(X), rows))
+    return fitted, f"a clone of {name} fitted without labels on {len(rows)} clouds, no queries"
+
+
+def make_extractor(trunk: Any, X: Any, *, pooled: bool) -> tuple[Extractor, str]:
+    """Return a function from clouds to rows of features, and say in words what they are.
+
+    Pooled features are those that the head of the network reads; the others are what
+    ``transform`` answers, the feature of a method's linear probes.
+    """
+    if not hasattr(trunk, "transform") or (pooled and _holds_network(trunk)):
+        try:
+            network = pretrained_encoder(_inner(trunk), X)
+        except CheckpointError:
+            if not hasattr(trunk, "transform"):
+                raise
+        else:
+            return _pooled(trunk, network, X).transform, "what the network's head reads"
+    return lambda clouds: np.asarray(trunk.transform(clouds)), "what transform answers"
+
+
+def _inner(trunk: Any) -> Any:
+    return getattr(trunk, "estimator", trunk)  # out of a FrozenEstimator
+
+
+def _holds_network(trunk: Any) -> bool:
+    inner = _inner(trunk)
+    has_one = isinstance(getattr(inner, "module_", None), nn.Module)
+    return has_one and not is_cloud_classifier(inner)
+
+
+def _pooled(trunk: Any, network: Any, X: Any) -> PointClassifier:
+    """A classifier that holds the network as it is, for its ``transform``."""
+    holder = PointClassifier(pretrained=network, **_input_settings(trunk))
+    clouds = holder._validate_clouds(X, reset=True)
+    holder.classes_ = np.arange(2)  # of a head that is not asked
+    holder._start(clouds)
+    holder.n_points_fit_ = getattr(_inner(trunk), "n_points_fit_", holder.n_points_fit_)
+    return holder
+
+
+def _input_settings(trunk: Any) -> dict[str, Any]:
+    inner = _inner(trunk)
+    return {name: getattr(inner, name) for name in _INPUT_SETTINGS if hasattr(inner, name)}
+
+
+def network_classifier(
+    trunk: Any, template: PointClassifier | None, X: Any, *, protocol: str, **settings: Any
+) -> PointClassifier:
+    """A classifier that goes on with the network of `trunk`.
+
+    Settings are those of `template`; without one those given, and what clouds are brought to
+    as `trunk` has it.
+    """
+    if not (_holds_network(trunk) or isinstance(trunk, (str, PathLike, nn.Module))):
+        raise TypeError(
+            f"protocol={protocol!r} trains a network, and {type(trunk).__name__} holds none; "
+            "give a classifier, a pretrainer, or weights."
+        )
+    network = pretrained_encoder(_inner(trunk), X)
+    if template is None:
+        if getattr(network, "official_system", None) == "recon" and protocol == "full":
+            settings["head_factor"] = 10.0  # the published rule of ReCon alone
+        classifier = PointClassifier(**settings, **_input_settings(trunk))
+    else:
+        if not isinstance(template, PointClassifier):
+            raise TypeError(
+                f"protocol={protocol!r} trains a network: classifier must be a PointClassifier, "
+                f"whose settings are taken; got {type(template).__name__}."
+            )
+        classifier = clone(template)
+    # The network, not its pretrainer: jobs need not carry teachers about.
+    return classifier.set_params(model=None, pretrained=network, protocol=protocol)
+
+
+def with_seed(estimator: Any, seed: int) -> Any:
+    """Give a clone a seed, where the user left it open.
+
+    Of an estimator with a seed of its own only that: a parameter of it may hold a fitted
+    pretrainer, which is not cloned and must not be touched.
+    """
+    if not hasattr(estimator, "random_state"):
+        return seeded(estimator, seed)
+    return estimator if estimator.random_state is not None else (
+        estimator.set_params(random_state=seed)
+    )
+
+
+class WatchedClassifier(PointClassifier):
+    """A classifier that writes down its accuracy on the test clouds after every epoch.
+
+    The training does not depend on it.
+    """
+
+    def watch(self, X: Any, y: np.ndarray) -> "WatchedClassifier":
+        """Say on which clouds; they are prepared once, at the first look."""
+        self._watched: Any = (X, np.asarray(y))
+        self._prepared_test: Any = None
+        return self
+
+    def _watch(self, stored: Tensor, targets: Any) -> dict[str, float]:
+        X, y = self._watched
+        if self._prepared_test is None:
+            self._prepared_test = self.prepare_clouds(X)
+        logits = self._infer(self._prepared_test, self.module_)
+        right = self.classes_[logits.argmax(axis=1)] == y
+        return super()._watch(stored, targets) | {"test_accuracy": float(right.mean())}
+
+
+def fit_watched(classifier: Any, X: Any, y: np.ndarray, X_test: Any, y_test: np.ndarray) -> Any:
+    """Fit, with the accuracy on the test clouds after every epoch in ``history_``."""
+    if isinstance(classifier, HeadClassifier):
+        return classifier._fit(X, y, lambda head: float((head.predict(X_test) == y_test).mean()))
+    if isinstance(classifier, PointClassifier):
+        watched = WatchedClassifier(**classifier.get_params(deep=False))
+        return watched.watch(X_test, y_test).fit(X, y)
+    raise TypeError(
+        'report="published" looks at the test clouds after every epoch, which needs a '
+        f"PointClassifier or a head; got {type(classifier).__name__}."
+    )
+
+
+def best_epoch(fitted: Any) -> dict[str, float]:
+    """The epoch with the best accuracy on the test clouds (the first of equals), and that."""
+    accuracies = fitted.history_["test_accuracy"].to_numpy()
+    best = int(accuracies.argmax())
+    return {"best_test_epoch": best + 1, "best_test_epoch_accuracy": float(accuracies[best])}
