@@ -110,6 +110,11 @@ class PartsDisplay:
         scores = None
         if y is not None and categories is not None:
             parts = getattr(segmenter, "category_parts_", None)
+            if parts is not None:  # as in its score: a part that it never learned counts too
+                from pointinteract.segmentation._labels import with_parts_of
+
+                rows = [np.asarray(row) for row in y]
+                parts = with_parts_of(parts, rows, np.asarray(categories))
             scores = shape_ious(y, predicted, categories, category_parts=parts).tolist()
         return cls(X, y, predicted, part_names=part_names, titles=titles, scores=scores)
 

@@ -108,6 +108,10 @@ def test_segmenter_is_asked_and_scored_by_the_rule_of_its_categories():
     n_right = (X[1][:, 0] >= 0).sum()
     assert told.scores == pytest.approx([1.0, (0 + n_right / 9 + 1) / 3])
     assert told.axes_[2].get_title() == "no mistake"
+    y[1] = y[1].astype("U9")
+    y[1][0] = "brim"
+    novel = PartsDisplay.from_estimator(Halves(), X, y, ["cap", "cap"])
+    assert novel.scores[0] == pytest.approx(1.0) and novel.scores[1] < told.scores[1]
 
 
 def test_given_axes_are_used_and_counted():

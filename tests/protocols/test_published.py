@@ -158,6 +158,8 @@ def test_a_voted_figure_is_never_put_beside_a_single_prediction():
     for method in methods:
         figure = find_published(method, "fine_tune")
         assert figure is None or "voting rounds" not in figure.selection
+    assert find_published("MaskPoint", "fine_tune") is None  # nobody said which it is
+    assert "does not say" in find_published("MaskPoint", "vote").selection
 
 
 def test_setting_and_trained_part_can_be_asked_for():

@@ -86,7 +86,7 @@ def test_rounds_that_are_not_reported_the_published_way_have_no_maximum(trained)
 
 def test_probabilities_are_averaged_and_no_majority_is_counted():
     # "a" wins two of three votes narrowly; "b" has the higher mean.
-    answers = [[0.2, 0.3, 0.5]] + [[0.45, 0.4, 0.15], [0.45, 0.4, 0.15], [0.0, 1.0, 0.0]]
+    answers = [[0.2, 0.3, 0.5]] + [[0.0, 1.0, 0.0], [0.45, 0.4, 0.15], [0.45, 0.4, 0.15]]
     classifier = Scripted(answers).fit()
 
     result = vote(classifier, np.ones((4, 8, 3)), ["b"] * 4, n_votes=3, augmentation=None)
