@@ -33,7 +33,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from _runs import Clock, own_seconds, read_json, run_all, write_json, write_results  # noqa: E402
-from pretraining import Data, judge  # noqa: E402
+from pretraining import WARMUP, Data, judge  # noqa: E402
 
 from pointinteract import pretraining as pre  # noqa: E402
 from pointinteract.models.point_transformer import (  # noqa: E402
@@ -110,6 +110,7 @@ def run_job(
         n_points=settings.n_points,
         batch_size=settings.batch_size,
         max_epochs=epochs,
+        warmup_epochs=WARMUP * epochs,  # the same schedule in steps, whatever the share
         device="cpu",
         random_state=seed,
     )

@@ -47,6 +47,7 @@ SVM_C = 0.01
 # Share of the budget that is planned: timings are noisy.
 PLANNED = 0.85
 TIMED_STEPS = 4
+WARMUP = 0.1  # share of the epochs with a rising rate; they are few, or many with few clouds
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ def make(name: str, settings: Settings, seed: int, epochs: int, **more: Any) -> 
     method = METHODS[name]
     sizes: dict[str, Any] = {"n_points": settings.n_points, "device": settings.device,
                              "random_state": seed, "max_epochs": epochs,
-                             "batch_size": settings.batch_size}  # fmt: skip
+                             "batch_size": settings.batch_size,
+                             "warmup_epochs": WARMUP * epochs}  # fmt: skip
     if method.kind == "patches":
         # What trials with ReCon, four epochs, said on training clouds held back: clouds as they
         # are gained seven points over random scales and places, batches of 16 three over 32.
@@ -245,7 +247,8 @@ def describe(settings: Settings, data: Data) -> str:
         f"{len(data.test)} test clouds (official split). Transformers of size {settings.size} "
         f"with {settings.group_size or 'the published number of'} points a patch, without "
         f"augmentation; other methods on {settings.backbone}, with their own. Batches of "
-        f"{settings.batch_size}. {settings.minutes:.3g} minutes of pre-training a method and seed "
+        f"{settings.batch_size}; the learning rate rises for {WARMUP:.0%} of the time, then "
+        f"falls. {settings.minutes:.3g} minutes of pre-training a method and seed "
         f"on one core, {PLANNED:.0%} of them planned; last epoch. Linear SVM "
         f"(C = {SVM_C:g}, standardised features) on all training clouds; 5-way 10-shot: mean and "
         f"sd over {len(data.episodes)} given folds. Control: the same, random weights. Peak "

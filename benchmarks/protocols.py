@@ -44,7 +44,7 @@ N_POINTS, EPOCHS, FINE_TUNING_EPOCHS, FEW_SHOT_EPOCHS = 256, 4, 2, 8
 def make_methods(n_points: int, epochs: int, fine_tuning_epochs: int) -> dict[str, Any]:
     """Pretrainers of one small size, and supervised networks."""
     common: dict[str, Any] = {"n_points": n_points, "max_epochs": epochs, "batch_size": 16,
-                              "device": "cpu"}  # fmt: skip
+                              "warmup_epochs": 0.1 * epochs, "device": "cpu"}  # fmt: skip
     patches: dict[str, Any] = {"n_groups": 16, "group_size": 16, "augmentation": None}
     supervised: dict[str, Any] = {"n_points": n_points, "max_epochs": fine_tuning_epochs + epochs,
                                   "batch_size": 32, "device": "cpu"}  # fmt: skip

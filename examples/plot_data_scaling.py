@@ -13,8 +13,9 @@ our own: a small one, made below in a minute, and one of real objects that took 
 # The same number of steps for every share
 # ----------------------------------------
 # Otherwise a method would be blamed for having trained less. So a tenth of the clouds is seen ten
-# times as often. Each encoder is a transformer of the same size; a linear SVM on its features
-# learns from all labels, whatever the share, and is asked about other clouds.
+# times as often, and the learning rate takes the same course in all. Each encoder is a
+# transformer of the same size; a linear SVM on its features learns from all labels, whatever the
+# share, and is asked about other clouds.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -48,7 +49,8 @@ runs = []
 for share in (0, 0.05, 0.25, 1):  # 0: the control, random weights
     for method, pretrainer in methods.items():
         clouds = X_train[: round(share * 400) or 400]
-        pretrainer.set_params(max_epochs=round(2000 / len(clouds)) if share else 0)
+        epochs = round(2000 / len(clouds)) if share else 0
+        pretrainer.set_params(max_epochs=epochs, warmup_epochs=epochs / 10)
         encoder = pretrainer.fit(clouds)
         svm = make_pipeline(StandardScaler(), LinearSVC(C=0.01, random_state=0))
         svm.fit(encoder.transform(X_train), y_train)

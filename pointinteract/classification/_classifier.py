@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from pointinteract.base import Clouds
 from pointinteract.classification._labels import check_same_route
 from pointinteract.classification._steps import ClassifierSteps
-from pointinteract.classification._votes import another_look
+from pointinteract.classification._votes import another_look, clouds_to_vote_on
 from pointinteract.training.data import store_clouds
 from pointinteract.utils._params import check_int
 
@@ -310,9 +310,8 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
             return self.predict_logits(X)
         check_is_fitted(self, "module_")
         check_int("n_votes", self.n_votes)
-        clouds = self._normalized(self._validate_clouds(X, reset=False))
         n_points = self._setting("n_points")
-        stored = [store_clouds(cloud[None], n_points) for cloud in clouds]
+        stored = clouds_to_vote_on(self, X, n_points)
         votes = (
             self._infer(another_look(stored, n_points, self.seed_, vote), self.module_)
             for vote in range(self.n_votes)

@@ -7,12 +7,24 @@ import numpy as np
 from torch import Tensor
 
 from pointinteract.base import Clouds
-from pointinteract.training.data import augment, draw_points
+from pointinteract.training.data import augment, draw_points, store_clouds
 from pointinteract.utils._random import make_generator
 
-__all__ = ["another_look", "pick_clouds"]
+__all__ = ["another_look", "clouds_to_vote_on", "pick_clouds"]
 
 _VOTES = 101  # stream of random numbers for votes, apart from those of training
+
+
+def clouds_to_vote_on(estimator: Any, X: Any, n_points: int | None) -> list[Tensor]:
+    """Every cloud as votes choose points from it: normalized, (1, P, C).
+
+    Smaller clouds repeat their points as they did in training and do in a prediction without
+    votes; larger ones are thinned, once and not for every vote.
+    """
+    clouds = estimator._normalized(estimator._validate_clouds(X, reset=False))
+    filled_to = estimator.n_points_fit_ or 0
+    filled = (cloud[np.arange(max(len(cloud), filled_to)) % len(cloud)] for cloud in clouds)
+    return [store_clouds(cloud[None], n_points) for cloud in filled]
 
 
 def another_look(

@@ -40,7 +40,6 @@ MODELNET10_CLASSES = [
     "toilet",
 ]  # fmt: skip
 MESH_POINTS = 2048
-MESH_POINTS = 2048
 
 
 def fetch_modelnet10(

@@ -19,7 +19,7 @@ from pointinteract.exceptions import FileFormatError
 from pointinteract.io import read_mesh, sample_surface
 from pointinteract.io._errors import bad_file, check_points
 from pointinteract.utils._archive import read_archive, write_archive
-from pointinteract.utils._restricted_pickle import load_arrays_pickle
+from pointinteract.utils._restricted_pickle import check_unfolded, load_arrays_pickle
 
 N_COLUMNS = 6
 BATCH = 64
@@ -104,11 +104,18 @@ def read_cache_split(
     points, labels = content
     if not isinstance(points, list) or not isinstance(labels, list) or not points:
         raise bad_file(path, "it does not hold two lists with something in them", right)
-    clouds = []
     for cloud in points:
+        # Only arrays are looked into: lists in lists could take for ever.
+        came = f"shape {cloud.shape}" if isinstance(cloud, np.ndarray) else type(cloud).__name__
         if not isinstance(cloud, np.ndarray) or cloud.ndim != 2 or cloud.shape[1] not in (3, 6):
-            raise bad_file(path, f"it holds a cloud of shape {np.shape(cloud)}", right)
-        clouds.append(choose(path, cloud).astype(np.float32))
+            raise bad_file(path, f"it holds a cloud of {came}", right)
+        if cloud.dtype.kind not in "iuf":
+            raise bad_file(path, f"it holds a cloud of dtype {cloud.dtype}", right)
+    if not all(isinstance(label, int | float | np.number | np.ndarray) for label in labels):
+        raise bad_file(path, "a label is not one number", right)
+    # Before the first copy: one array may stand in for a million clouds.
+    check_unfolded(path, sum(cloud.size * np.dtype(np.float32).itemsize for cloud in points))
+    clouds = [choose(path, cloud).astype(np.float32) for cloud in points]
     numbers = [np.asarray(label).reshape(-1) for label in labels]
     if any(number.shape != (1,) for number in numbers):
         raise bad_file(path, "a label is not one number", right)

@@ -112,7 +112,8 @@ class ComparisonDisplay:
                 lines.Line2D([], [], linestyle="none", marker="o", markersize=7,
                              markerfacecolor="none", markeredgecolor=TEXT_COLOR)
             )  # fmt: skip
-            labels.append(f"published, {' and '.join(sorted(sets))}, by its own protocol")
+            of_sets = f"{' and '.join(sorted(sets))}, " if sets else ""
+            labels.append(f"published, {of_sets}by its own protocol")
         ax.legend(
             handles, labels, frameon=False, fontsize=8, labelcolor=TEXT_COLOR, ncols=2,
             loc="lower center", bbox_to_anchor=(0.4, 1.0),

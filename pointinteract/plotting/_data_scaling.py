@@ -26,7 +26,8 @@ class DataScalingDisplay:
     table : DataFrame
         One row for each run: ``method``, a name; ``share`` of the clouds used for pre-training,
         above 0 and up to 1; ``seed``; and ``accuracy``, 0 to 1. A column ``control`` may hold
-        what the same network reached in that run without pre-training.
+        what the same network reached in that run without pre-training; methods whose networks
+        differ have a dashed line each.
     methods : sequence of str, optional
         Which to draw, in the order of colors; all, as they occur, unless given.
     title : str, default=""
@@ -141,7 +142,7 @@ class DataScalingDisplay:
                     marker=MARKERS[number % len(MARKERS)], label=plot_safe(method))  # fmt: skip
             ends.append((float(curve["mean"].iloc[-1]), plot_safe(method), color))
         if "control" in self.table.columns:
-            ends.append(self._draw_control(ax))
+            ends += self._draw_controls(ax)
         self._dress(ax)
         self._name_curves(ax, [end for end in ends if np.isfinite(end[0])])
         self.ax_, self.figure_ = ax, ax.figure
@@ -150,16 +151,29 @@ class DataScalingDisplay:
     def _shown(self) -> list[str]:
         return _methods(self.table) if self.methods is None else list(self.methods)
 
-    def _draw_control(self, ax: "Axes") -> tuple[float, str, Any]:
-        # Once a seed: the control saw no clouds, so it is the same at every share.
-        control = self.table.groupby("seed")["control"].mean().dropna()
-        mean = float(control.mean())
-        if len(control) > 1:
-            spread = float(control.std())
-            ax.axhspan(mean - spread, mean + spread, color=NOISE_COLOR, alpha=0.12, lw=0)
-        if len(control):
+    def _draw_controls(self, ax: "Axes") -> list[tuple[float, str, Any]]:
+        """Dashed levels of networks without pre-training: one, or one for each method."""
+        # Once a seed: a control saw no clouds, so it is the same at every share.
+        shown = self.table[self.table["method"].isin(self._shown())]
+        by_seed = shown.groupby(["seed", "method"])["control"].mean().dropna().unstack("method")
+        if by_seed.empty:
+            return []
+        # Methods of one network share its control; others read features of their own.
+        if (by_seed.nunique(axis=1) <= 1).all():
+            control = by_seed.mean(axis=1)
+            mean = float(control.mean())
+            if len(control) > 1:
+                spread = float(control.std())
+                ax.axhspan(mean - spread, mean + spread, color=NOISE_COLOR, alpha=0.12, lw=0)
             ax.axhline(mean, color=NOISE_COLOR, lw=1.4, ls=(0, (4, 2)), label=CONTROL_NAME)
-        return mean, CONTROL_NAME, NOISE_COLOR
+            return [(mean, CONTROL_NAME, NOISE_COLOR)]
+        for number, method in enumerate(self._shown()):
+            if method in by_seed:
+                color = CURVE_COLORS[number % len(CURVE_COLORS)]
+                ax.axhline(float(by_seed[method].mean()), color=color, lw=1.2, ls=(0, (4, 2)),
+                           label=f"{plot_safe(method)}, {CONTROL_NAME}")  # fmt: skip
+        ax.set_title(f"dashed: {CONTROL_NAME}", loc="right", fontsize=9, color=NOISE_COLOR)
+        return []
 
     def _dress(self, ax: "Axes") -> None:
         ticker = import_optional("matplotlib.ticker", extra="plot", purpose="drawing")
@@ -176,7 +190,7 @@ class DataScalingDisplay:
         ax.set_axisbelow(True)
         ax.tick_params(colors=TEXT_COLOR)
         if self.title:
-            ax.set_title(self.title, fontsize=11, color=TEXT_COLOR)
+            ax.set_title(self.title, loc="left", fontsize=11, color=TEXT_COLOR)
 
     def _name_curves(self, ax: "Axes", ends: list[tuple[float, str, Any]]) -> None:
         """Write names at the right end of the curves, moved where they would touch."""

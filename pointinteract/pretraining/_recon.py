@@ -95,7 +95,10 @@ class ReConPretrainer(TwoQueriesMixin, TaughtMixin, Rebuilder, PatchPretrainer):
         the first two epochs at a rate of 1e-6.
     augmentation : None, str, tuple of str or callable, default="scale_translate"
         Any of ``"rotate_y"`` (the paper's), ``"rotate_z"``, ``"scale"``, ``"scale_translate"``,
-        ``"jitter"``, ``"drop"``, or a function of (points (B, N, C), generator).
+        ``"jitter"``, ``"drop"``, or a function of (points (B, N, C), generator). After four
+        epochs on ModelNet10, None gave features that a linear SVM read seven points better (one
+        seed, training clouds held back): clouds that all stand upright, centered and scaled
+        need none of it.
     teacher_cache : str or None, default=None
         Folder to keep the teachers' features in, so that none is made twice, whatever the fit.
     normalize : bool, default=True

@@ -1,6 +1,7 @@
 """The field's protocols, each as one call that reports what happened."""
 
 from pointinteract.protocols._compare import compare
+from pointinteract.protocols._compare_errors import NotApplicableError
 from pointinteract.protocols._compare_report import ComparisonReport
 from pointinteract.protocols._episodes import (
     FewShotEpisode,
@@ -31,6 +32,7 @@ __all__ = [
     "FrozenHeadResult",
     "HeadClassifier",
     "LinearProbeResult",
+    "NotApplicableError",
     "PrototypeClassifier",
     "PublishedFigure",
     "RobustnessResult",

@@ -18,6 +18,7 @@ from pointinteract.protocols._compare_runs import (
     Unit,
     run_unit,
     skip_reason,
+    was_settled,
 )
 from pointinteract.protocols._compare_store import (
     RunStore,
@@ -25,6 +26,7 @@ from pointinteract.protocols._compare_store import (
     describe_function,
     describe_params,
 )
+from pointinteract.protocols._published import check_dataset
 from pointinteract.protocols._readout import call_single_threaded, check_labels, name_of
 from pointinteract.utils._params import check_int
 
@@ -68,9 +70,11 @@ def compare(
         :func:`few_shot`, support from the training clouds and queries from the test clouds.
         ``"fine_tune"``: a classifier trained on the training clouds, scored after its last
         epoch. ``"vote"``: :func:`vote` with that classifier, or with a fitted one as it came.
-        Or ``function(estimator, X, y, X_test, y_test, random_state=seed)``, which gets a
-        transformer fitted and a classifier not, and returns an accuracy, or a result with
-        ``accuracy`` and ``selection``.
+        Or ``function(estimator, X, y, X_test, y_test, random_state=seed)``, such as
+        :func:`frozen_head`, which gets a transformer fitted and a classifier not. It returns an
+        accuracy, or a result with ``accuracy``, of which ``selection``, ``std`` and
+        ``published`` are shown too if it has them. For an estimator of a kind that it says
+        nothing about it raises :class:`NotApplicableError`; its row then says so.
     params : dict of str to dict, default=None
         Further parameters by protocol: ``{"few_shot": {"protocol": "prototypes"}}``. Functions
         go by their ``__name__``.
@@ -117,6 +121,8 @@ def compare(
     seeds = [check_int("each of random_states", seed, minimum=0) for seed in random_states]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"random_states must be one or more different integers, got {seeds}.")
+    if published is not None:
+        check_dataset("published", published)
     if controls:
         named = _with_controls(named)
     runs = None if store is None else RunStore(store)
@@ -137,7 +143,7 @@ def compare(
                 if runs is not None:
                     key = _made_from(estimator, asked, seed, digest, classifier)
                     found = runs.read(key)
-                if found is not None and not found["error"]:
+                if found is not None and was_settled(found):
                     done.append(found | {"method": method})  # it may have had another name
                 else:
                     unit.protocols.append(asked)
@@ -236,6 +242,11 @@ def _read_protocols(protocol: Any, params: Any) -> list[Protocol]:
             found.append(Protocol(asked, None, given.pop(asked, {})))
         elif callable(asked):
             name = _name_of_function(asked)
+            if name in PROTOCOLS:
+                raise ValueError(
+                    f"a function named {name!r} would be taken for the protocol {name!r}: give "
+                    "that as a string, with its settings in params, or the function another name."
+                )
             found.append(Protocol(name, asked, given.pop(name, {})))
         else:
             raise ValueError(
@@ -244,7 +255,10 @@ def _read_protocols(protocol: Any, params: Any) -> list[Protocol]:
             )
     names = [asked.name for asked in found]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"protocol must be one or more of different names, got {names}.")
+        raise ValueError(
+            f"protocol must be one or more of different names, got {names}. Functions go by their "
+            "__name__; write one for each setting of a protocol."
+        )
     if given:
         raise ValueError(f"params has {sorted(given)}, which are none of the protocols {names}.")
     for asked in found:

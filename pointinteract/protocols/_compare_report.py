@@ -1,6 +1,6 @@
 """What compare found: one row for each number, with what must be said of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 
+from pointinteract.protocols._compare_runs import NOT_APPLICABLE
 from pointinteract.protocols._published import find_published
 from pointinteract.protocols._readout import is_fitted
 
@@ -54,8 +55,38 @@ class ComparisonReport:
     frame: pd.DataFrame
     runs: pd.DataFrame = field(repr=False)
 
+    def pivot(self, *, digits: int = 1) -> pd.DataFrame:
+        """Methods by protocols at a glance: accuracy in percent, "mean ± sd over seeds", as text.
+
+        Of several variants of a protocol the first is shown, which is not the one with figures
+        chosen the papers' way; the column names it if it is the same for all methods. "–" is
+        where a protocol does not apply, "failed" where no seed came to a number.
+
+        Parameters
+        ----------
+        digits : int, default=1
+            After the point.
+
+        Returns
+        -------
+        table : DataFrame of str
+            ``method`` as its index, a column for each protocol.
+        """
+        first = self.frame.drop_duplicates(["method", "protocol"])
+        columns = {}
+        for protocol, rows in first.groupby("protocol", sort=False):
+            variants = set(rows["variant"][rows["n"] > 0])
+            name = _name_of_row({"protocol": protocol,
+                                 "variant": variants.pop() if len(variants) == 1 else ""})  # fmt: skip
+            cells = {row["method"]: _mean(row, digits) for row in rows.to_dict("records")}
+            columns[name] = pd.Series(cells, dtype=object)
+        table = pd.DataFrame(columns, index=list(dict.fromkeys(self.frame["method"])))
+        return table.rename_axis(index="method", columns="protocol")
+
     def to_markdown(self, *, digits: int = 1) -> str:
-        """A table for reading, in percent, with the selection of every number below it.
+        """Tables for reading, in percent, with the selection of every number below them.
+
+        With more than one protocol the first is that of :meth:`pivot`.
 
         Parameters
         ----------
@@ -63,7 +94,20 @@ class ComparisonReport:
             After the point.
         """
         notes: dict[str, int] = {}
-        lines = [
+        lines = []
+        if self.frame["protocol"].nunique() > 1:
+            overview = self.pivot(digits=digits).reset_index()
+            lines += [
+                "Accuracy (%), mean ± sd over seeds:",
+                "",
+                _markdown_row(overview.columns),
+                _markdown_row(["---"] * overview.shape[1]),
+                *map(_markdown_row, overview.to_numpy()),
+                "",
+                "The same with all there is to say:",
+                "",
+            ]
+        lines += [
             "| method | protocol | accuracy (%), mean ± sd over seeds | seeds | seconds "
             "| published, by its own protocol | chosen how |",
             "| --- | --- | --- | --- | --- | --- | --- |",
@@ -78,7 +122,7 @@ class ComparisonReport:
                 f"{row['seconds'] + row['fit_seconds']:.0f}" if row["n"] else "–",
                 row["published_label"] or "–", f"({note}){more}",
             ]  # fmt: skip
-            lines.append("| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |")
+            lines.append(_markdown_row(cells))
         lines += ["", "How the numbers came about, by the last column:", ""]
         lines += [f"{number}. {' '.join(text.split())}" for text, number in notes.items()]
         return "\n".join(lines)
@@ -143,7 +187,9 @@ def _summarize(
     if len(said) > 1:
         by_seed = zip(ran["seed"], ran["selection"], strict=True)
         selection = "; ".join(f"seed {seed}: {words}" for seed, words in by_seed)
-    if said and not is_classifier(estimator) and is_fitted(estimator):
+    as_it_came = not is_classifier(estimator) or protocol == "vote"
+    if said and as_it_came and is_fitted(estimator):
+        selection = selection.removesuffix(".")
         selection += "; it came fitted, so the spread is that of the protocol alone"
     failures = f"{len(errors)} of {len(group)} runs failed: {errors[0]}" if errors and said else ""
     figure, label = _published(group, protocol, estimator, classifier, dataset)
@@ -167,13 +213,13 @@ def _summarize(
 def _published(
     group: pd.DataFrame, protocol: str, estimator: Any, classifier: Any, dataset: str | None
 ) -> tuple[float, str]:
-    if dataset is None or protocol not in _WORDS:
+    if dataset is None:
         return _NAN, ""
     # A network with random weights is no pre-trained method.
     start = getattr(estimator, "pretrained", None) if is_classifier(estimator) else estimator
     if getattr(getattr(start, "estimator", start), "max_epochs", 1) == 0:
         return _NAN, ""
-    if protocol == "few_shot":  # knows its setting, and looked it up
+    if protocol == "few_shot" or protocol not in _WORDS:  # knows its setting, and looked it up
         first = group.iloc[0]
         found, of_set = first.get("published"), first.get("published_dataset")
         if not isinstance(found, Sequence) or of_set != dataset:
@@ -194,12 +240,19 @@ def _name_of_row(row: Mapping[str, Any]) -> str:
     return f"{words}: {row['variant']}" if row["variant"] else words
 
 
-def _percent(row: Mapping[str, Any], digits: int) -> str:
+def _markdown_row(cells: Iterable[Any]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
+
+
+def _mean(row: Mapping[str, Any], digits: int) -> str:
     if not row["n"]:
-        return "–"
+        return "–" if row["error"].startswith(NOT_APPLICABLE) else "failed"
     text = f"{100 * row['mean']:.{digits}f}"
-    if not np.isnan(row["sd"]):
-        text += f" ± {100 * row['sd']:.{digits}f}"
+    return text if np.isnan(row["sd"]) else f"{text} ± {100 * row['sd']:.{digits}f}"
+
+
+def _percent(row: Mapping[str, Any], digits: int) -> str:
+    text = _mean(row, digits)
     if not np.isnan(row["within_sd"]):
         text += f" (within a run ± {100 * row['within_sd']:.{digits}f})"
     return text

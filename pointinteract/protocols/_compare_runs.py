@@ -1,5 +1,6 @@
 """One estimator and one seed of a comparison: everything that is fitted once, fitted once."""
 
+import numbers
 import re
 import time
 import traceback
@@ -10,16 +11,29 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 
 from pointinteract.classification import PointClassifier
+from pointinteract.protocols._compare_errors import NotApplicableError
 from pointinteract.protocols._compare_store import RunStore
 from pointinteract.protocols._few_shot import few_shot
 from pointinteract.protocols._few_shot_result import BEST_EPOCH_LABEL
 from pointinteract.protocols._linear_probe import linear_probe
+from pointinteract.protocols._published import PublishedFigure
 from pointinteract.protocols._readout import is_fitted
 from pointinteract.protocols._voting import vote
 
-__all__ = ["PROTOCOLS", "Data", "Protocol", "Unit", "run_unit", "skip_reason"]
+__all__ = [
+    "NOT_APPLICABLE",
+    "PROTOCOLS",
+    "Data",
+    "Protocol",
+    "Unit",
+    "run_unit",
+    "skip_reason",
+    "was_settled",
+]
 
 PROTOCOLS = ("linear_probe", "few_shot", "fine_tune", "vote")
+# How the error of a run begins that is none.
+NOT_APPLICABLE = "not applicable: "
 
 
 class Data(NamedTuple):
@@ -50,14 +64,19 @@ class Unit(NamedTuple):
 
 
 def skip_reason(estimator: Any, protocol: Protocol) -> str:
-    """Why a protocol does not apply to an estimator; "" if it does."""
+    """Why a protocol of ours does not apply to an estimator; "" if it does. Functions raise."""
     if protocol.name == "linear_probe":
         if is_classifier(estimator) or not hasattr(estimator, "transform"):
-            return "not applicable: it learns by labels, or gives no features"
+            return f"{NOT_APPLICABLE}it learns by labels, or gives no features"
     if protocol.name in ("fine_tune", "vote") and not is_classifier(estimator):
         if not _is_ours(estimator):
-            return "not applicable: it is no classifier, and no pretrainer to fine-tune"
+            return f"{NOT_APPLICABLE}it is no classifier, and no pretrainer to fine-tune"
     return ""
+
+
+def was_settled(record: Mapping[str, Any]) -> bool:
+    """Whether a run need not be done again: it came to numbers, or never will."""
+    return not record["error"] or record["error"].startswith(NOT_APPLICABLE)
 
 
 def run_unit(
@@ -81,13 +100,13 @@ def run_unit(
             record |= {"results": results, "seconds": seconds, "fit_seconds": work.fit_seconds,
                        "error": ""}  # fmt: skip
         except Exception as error:
-            record |= {
-                "results": [],
-                "seconds": time.perf_counter() - start,
-                "fit_seconds": work.fit_seconds,
-                "error": f"{type(error).__name__}: {error}",
-                "traceback": traceback.format_exc(limit=-6),
-            }
+            record |= {"results": [], "seconds": time.perf_counter() - start,
+                       "fit_seconds": work.fit_seconds}  # fmt: skip
+            if isinstance(error, NotApplicableError):
+                record["error"] = f"{NOT_APPLICABLE}{error}"
+            else:
+                record["error"] = f"{type(error).__name__}: {error}"
+                record["traceback"] = traceback.format_exc(limit=-6)
         if store is not None:
             store.write(key, record)
         records.append(record)
@@ -184,21 +203,21 @@ def _run_few_shot(work: _Workshop, protocol: Protocol) -> list[dict[str, Any]]:
     variant = str(result.protocol)
     if result.n_way is not None and result.n_shot is not None:
         variant += f", {result.n_way}-way {result.n_shot}-shot"
-    figure = result.published
-    shared = {
-        "published": None if figure is None else [figure.accuracy, figure.label],
-        "published_dataset": None if figure is None else figure.dataset,
-    }
-    found = [
-        {"variant": variant, "accuracy": result.accuracy, "within_sd": result.std,
-         "selection": result.selection, **shared}
-    ]  # fmt: skip
+    found = [{"variant": variant, "accuracy": result.accuracy, "within_sd": result.std,
+              "selection": result.selection}]  # fmt: skip
     if result.best_epoch_accuracy is not None:
         found.append(
             {"variant": f"{variant}, published: best epoch", "within_sd": result.best_epoch_std,
-             "accuracy": result.best_epoch_accuracy, "selection": BEST_EPOCH_LABEL, **shared}
+             "accuracy": result.best_epoch_accuracy, "selection": BEST_EPOCH_LABEL}
         )  # fmt: skip
-    return found
+    return [row | _own_figure(result.published) for row in found]
+
+
+def _own_figure(figure: PublishedFigure | None) -> dict[str, Any]:
+    """What a result that knows its own setting has looked up, as plain data."""
+    if figure is None:
+        return {}
+    return {"published": [figure.accuracy, figure.label], "published_dataset": figure.dataset}
 
 
 def _run_fine_tune(work: _Workshop, protocol: Protocol) -> list[dict[str, Any]]:
@@ -239,9 +258,40 @@ def _run_function(
     result = function(
         estimator, *work.data, random_state=work.unit.seed, **protocol.params
     )
+    found = [_read_result(protocol.name, result)]
+    best = getattr(result, "best_epoch_accuracy", None)
+    if best is not None:
+        found.append(found[0] | {
+            "variant": "published: best epoch",
+            "accuracy": float(best),
+            "within_sd": _spread(result, "best_epoch_std"),
+            "selection": "best epoch by the labels that decide (published selection)",
+        })  # fmt: skip
+    return found
+
+
+def _read_result(name: str, result: Any) -> dict[str, Any]:
+    """A row of what a function answered: an accuracy, or a result with more to say."""
     accuracy = getattr(result, "accuracy", result)
-    selection = str(getattr(result, "selection", "the protocol does not say"))
-    return [{"variant": "", "accuracy": float(accuracy), "selection": selection}]
+    if not isinstance(accuracy, numbers.Real) or not np.isfinite(float(accuracy)):
+        raise ValueError(
+            f"{name} must return an accuracy, a finite number, or a result with a finite "
+            f"accuracy; got {result!r:.80}."
+        )
+    row = {"variant": "", "accuracy": float(accuracy),
+           "selection": str(getattr(result, "selection", "the protocol does not say"))}  # fmt: skip
+    if hasattr(result, "accuracy"):  # a bare number may have a method std
+        row["within_sd"] = _spread(result, "std", "sd")
+        figure = getattr(result, "published", None)
+        row |= _own_figure(figure if isinstance(figure, PublishedFigure) else None)
+    return row
+
+
+def _spread(result: Any, *names: str) -> float:
+    """The first of some attributes that is a finite number; NaN without one."""
+    given = (getattr(result, name, None) for name in names)
+    found = (float(value) for value in given if isinstance(value, numbers.Real))
+    return next((value for value in found if np.isfinite(value)), float("nan"))
 
 
 _RUNNERS = {

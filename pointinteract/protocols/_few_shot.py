@@ -1,5 +1,6 @@
 """few_shot: one call for every few-shot protocol of the field."""
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,13 +25,14 @@ from pointinteract.protocols._published import PublishedFigure, find_published
 from pointinteract.protocols._readout import call_single_threaded, check_labels, name_of
 from pointinteract.protocols._trunks import (
     as_clouds,
-    best_epoch,
-    fit_watched,
     fitted_trunk,
     is_cloud_classifier,
     make_extractor,
     network_classifier,
-    with_seed,
+    say_epochs,
+    score_run,
+    seed_of_run,
+    unfitted_copy,
 )
 from pointinteract.utils._params import check_int, check_option
 from pointinteract.utils._random import draw_seed
@@ -75,16 +78,18 @@ def few_shot(
     estimator : pretrainer, transformer, classifier, module or path
         What the episodes start from. Fitted, it is used as it is; a pretrainer or transformer
         that is not is cloned and fitted once, without labels, on clouds that are never queries.
-        A classifier, with ``protocol="full"``, is cloned and fitted anew in every episode.
+        A classifier, with ``protocol="full"``, is cloned and fitted anew in every episode; a
+        fitted pretrainer that a PointClassifier starts from stays as it is.
     X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
     y : array of shape (n_clouds,)
         Labels of any kind; they stay what they are.
     split : splitter or iterable of (support, query), default=None
         :class:`FewShotSplit`, :class:`FewShotEpisodes`, or whatever else scikit-learn takes for
-        ``cv``. None: ``FewShotSplit(5, 10)``.
+        ``cv``; support and query must not share clouds. None: ``FewShotSplit(5, 10)``.
     groups : array of shape (n_clouds,), optional
         Which clouds may be support (0 or ``"train"``) and which queries (1 or ``"test"``); the
-        published protocol takes the splits of ModelNet40.
+        published protocol takes the splits of ModelNet40. Episodes that say otherwise are
+        refused.
     protocol : {"svm", "prototypes", "mlp_linear", "mlp3", "full"}, default="svm"
         What is learned in an episode. ``"svm"``: a linear support vector machine with C = 1 on
         standardized features (CrossPoint's rule). ``"prototypes"``: the nearest class mean by
@@ -92,7 +97,8 @@ def few_shot(
         network. ``"full"``: the whole network is fine-tuned.
     classifier : estimator or None, default=None
         Another classifier than the protocol's: for frozen features any of scikit-learn's
-        (:class:`HeadClassifier`, :class:`PrototypeClassifier` among them); where the network
+        (:class:`PrototypeClassifier` among them; the result is named after it), or a
+        :class:`HeadClassifier`, which gets the head of the protocol; where the network
         is trained a PointClassifier, of which the settings are taken. None, with the network
         trained: learning rate 5e-4 (for ``trunk="published"`` 1e-3, for the head ten times
         that), batches of 32, scaling and shifting (Point-BERT's and Point-MAE's way; ReCon and
@@ -147,10 +153,15 @@ def few_shot(
     if protocol == "full" and is_cloud_classifier(estimator):
         if classifier is not None:
             raise ValueError("estimator is a classifier itself; give no other as classifier.")
-        learner, inputs = clone(estimator), X
+        if isinstance(estimator, FrozenEstimator):
+            raise ValueError(
+                'protocol="full" fits the classifier in every episode, and a FrozenEstimator '
+                "does not learn; give the classifier that is in it."
+            )
+        learner, inputs = unfitted_copy(estimator), X
         if max_epochs is not None:
             learner.set_params(max_epochs=max_epochs)
-        source = f"a clone of {name_of(estimator)}, fitted from its own start"
+        source = f"a clone of {name_of(estimator)}, fitted anew in every episode"
     else:
         base, source = fitted_trunk(estimator, X, _rows_never_asked(episodes, groups, y), seed)
         if trains_network:
@@ -162,7 +173,7 @@ def few_shot(
             source = f"frozen features ({kind}) of {source}"
     tasks = (
         delayed(call_single_threaded)(
-            _run_episode, True, learner, _episode_seed(seed, fold), report is not None,
+            _run_episode, True, learner, seed_of_run(seed, fold), report is not None,
             pick_clouds(inputs, support), y[support], pick_clouds(inputs, query), y[query],
         )
         for fold, (support, query) in enumerate(episodes)
@@ -176,13 +187,15 @@ def few_shot(
     shots = {
         int(n) for support, _ in episodes for n in np.unique(y[support], return_counts=True)[1]
     }
+    name = _name_protocol(protocol, trunk, None if trains_network else classifier)
+    ours = classifier is None and protocol != "full"
     return FewShotResult(
         folds=pd.DataFrame(rows),
-        protocol=_name_protocol(protocol, trunk),
+        protocol=name,
         n_way=min(ways) if len(ways) == 1 else None,
         n_shot=min(shots) if len(shots) == 1 else None,
-        selection=_say_selection(learner, source, len(episodes), groups, report),
-        published=_find_figure(estimator, protocol, ways, shots),
+        selection=_say_selection(learner, ours, source, len(episodes), groups, report),
+        published=_find_figure(estimator, protocol, name, ways, shots),
         seconds=time.perf_counter() - started,
     )
 
@@ -210,16 +223,42 @@ def _draw_episodes(split: Any, X: Any, y: np.ndarray, groups: Any, seed: int) ->
     if split is None:
         split = FewShotSplit(5, 10)
     if isinstance(split, FewShotSplit) and split.random_state is None:
-        split = FewShotSplit(
-            split.n_way, split.n_shot, split.n_query, split.n_folds, random_state=seed
-        )
+        split = copy.copy(split)
+        split.random_state = seed
     episodes = [
-        (np.asarray(support), np.asarray(query))
-        for support, query in check_cv(split).split(X, y, groups)
+        (_as_rows(support), _as_rows(query))
+        for support, query in check_cv(split, y, classifier=True).split(X, y, groups)
     ]
     if not episodes:
         raise ValueError("split gave no episode.")
+    may_be = None if groups is None else rows_by_split(groups, len(y))
+    for fold, (support, query) in enumerate(episodes):
+        if not len(support) or not len(query):
+            raise ValueError(
+                f"episode {fold} of split has {len(support)} support and {len(query)} query "
+                "clouds; both must be there."
+            )
+        both = np.intersect1d(support, query)
+        if len(both):
+            raise ValueError(
+                f"episode {fold} of split has {len(both)} clouds, the first is {both[0]}, that "
+                "are both support and query; what was learned cannot be asked."
+            )
+        if may_be is not None and not (
+            np.isin(support, may_be[0]).all() and np.isin(query, may_be[1]).all()
+        ):
+            raise ValueError(
+                f"episode {fold} of split has support or query clouds that groups does not allow "
+                "there: such a split does not read groups; leave groups out, or draw by "
+                "FewShotSplit."
+            )
     return episodes
+
+
+def _as_rows(index: Any) -> np.ndarray:
+    """Row numbers, also from a mask, which would pick other clouds out of a list."""
+    index = np.asarray(index)
+    return np.flatnonzero(index) if index.dtype == bool else index
 
 
 def _rows_never_asked(
@@ -256,6 +295,8 @@ def _feature_learner(classifier: Any, protocol: str, max_epochs: int | None) -> 
                 'scikit-learn or a HeadClassifier; a PointClassifier goes with "full".'
             )
         learner = clone(classifier)
+        if isinstance(learner, HeadClassifier) and protocol in _HEADS:
+            learner.set_params(head=_HEADS[protocol])
         return learner if max_epochs is None else learner.set_params(max_epochs=max_epochs)
     if protocol == "svm":
         return make_pipeline(StandardScaler(), SVC(kernel="linear", C=1.0))
@@ -274,58 +315,40 @@ def _run_episode(
     y_query: np.ndarray,
 ) -> dict[str, Any]:
     """Learn from the support, be scored on the queries."""
-    started = time.perf_counter()
-    if isinstance(learner, PointClassifier):
-        # Not a clone, which would copy the network to start from, or forget that it is fitted.
-        own: Any = type(learner)(**learner.get_params(deep=False))
-    else:
-        own = clone(learner)
-    own = with_seed(own, seed)
-    own = fit_watched(own, X, y, X_query, y_query) if watched else own.fit(X, y)
-    row = {
-        "classes": tuple(np.unique(y).tolist()),
-        "n_support": len(y),
-        "n_query": len(y_query),
-        "accuracy": float(np.mean(own.predict(X_query) == y_query)),
-    }
-    if watched:
-        row |= best_epoch(own)
-    return row | {"seconds": time.perf_counter() - started}
-
-
-def _episode_seed(seed: int, fold: int) -> int:
-    return int(np.random.SeedSequence([seed, fold]).generate_state(1)[0] >> 1)
+    row, _ = score_run(learner, seed, watched, X, y, X_query, y_query)
+    classes = tuple(np.unique(y).tolist())
+    return {"classes": classes, "n_support": len(y), "n_query": len(y_query), **row}
 
 
 def _find_figure(
-    estimator: Any, protocol: str, ways: set[int], shots: set[int]
+    estimator: Any, protocol: str, name: str, ways: set[int], shots: set[int]
 ) -> PublishedFigure | None:
     """The figure of the paper for such episodes of ModelNet40, if there is one."""
     if len(ways) > 1 or len(shots) > 1 or not isinstance(estimator, BaseEstimator):
         return None
+    if not name.startswith(_NAMES[protocol]):
+        return None  # it was another classifier than that of the paper
     setting = f"{min(ways)}w{min(shots)}s"
     return find_published(estimator, "few_shot", setting=setting, trained=_NAMES[protocol])
 
 
-def _name_protocol(protocol: str, trunk: str) -> str:
+def _name_protocol(protocol: str, trunk: str, classifier: Any) -> str:
+    """The field's name; of a classifier that the user put on the features, its own."""
+    is_head = isinstance(classifier, HeadClassifier) and protocol in _HEADS
+    if classifier is not None and not is_head:
+        return f"{name_of(classifier)} on frozen features"
     return _NAMES[protocol] + (", trunk in training mode" if trunk == "published" else "")
 
 
 def _say_selection(
-    learner: Any, source: str, n_episodes: int, groups: Any, report: str | None
+    learner: Any, ours: bool, source: str, n_episodes: int, groups: Any, report: str | None
 ) -> str:
-    epochs = getattr(learner, "max_epochs", None)
-    if isinstance(learner, PointClassifier):
-        epochs = learner._setting("max_epochs")  # a recipe may say it
-    stops = getattr(learner, "early_stopping", False)
-    if epochs is None:
-        chosen = "The settings were fixed beforehand and nothing was chosen on queries"
-    elif stops:
-        chosen = "The epoch was chosen on a part of the support held back, not on queries"
-    else:
-        chosen = f"The last of {epochs} epochs was scored, and nothing was chosen on queries"
+    begun = "The settings were fixed beforehand" if ours else "The classifier saw the support alone"
+    chosen = say_epochs(learner, "the support", "queries")
+    chosen = chosen or f"{begun}, and nothing was chosen on queries"
     apart = "" if groups is None else "support from the training split, queries from the test one"
-    text = f"{chosen}; mean of {n_episodes} episodes{', ' + apart if apart else ''}; {source}."
+    episodes = "one episode" if n_episodes == 1 else f"mean of {n_episodes} episodes"
+    text = f"{chosen}; {episodes}{', ' + apart if apart else ''}; {source}."
     if report is not None:
         text += (
             " The columns best_test_epoch take in each episode the epoch that is best on its own "

@@ -14,7 +14,7 @@ from pointinteract.exceptions import FileFormatError
 from pointinteract.protocols._episodes import FewShotEpisode, FewShotEpisodes
 from pointinteract.utils._archive import read_archive, write_archive
 from pointinteract.utils._params import check_int
-from pointinteract.utils._restricted_pickle import load_arrays_pickle
+from pointinteract.utils._restricted_pickle import check_unfolded, load_arrays_pickle
 
 __all__ = ["convert_few_shot_pickles", "load_few_shot"]
 
@@ -61,7 +61,8 @@ def convert_few_shot_pickles(
     ------
     FileFormatError
         If a pickle asks for anything but numeric arrays (it is named, and not called), is
-        truncated, or does not hold such an episode.
+        truncated, does not hold such an episode, or repeats clouds so often that the episode is
+        many times its size.
     FileNotFoundError
         If there are no such folders.
 
@@ -210,14 +211,18 @@ def _read_episode(
             where = f"{path}: item {place} of {part!r}"
             if not isinstance(item, (list, tuple)) or len(item) != 3:
                 raise FileFormatError(f"{where} is no triple of a cloud and two labels.")
-            clouds.append(_check_cloud(item[0], where, n_channels))
+            clouds.append((_check_cloud(item[0], where, n_channels), where))
             numbers.append((_whole(item[1], where), _whole(item[2], where), is_test))
     table = np.array(numbers, dtype=np.int64).reshape(-1, 3)
     _check_labels(path, table, way, shot)
+    # Before the first copy: one array may stand in for a million clouds.
+    itemsize = np.dtype(np.float32).itemsize
+    check_unfolded(path, sum(len(cloud) * n_channels * itemsize for cloud, _ in clouds))
+    points = [_as_points(cloud, where, n_channels) for cloud, where in clouds]
     document = {"kind": _KIND, "n_way": way, "n_shot": shot, "fold": int(path.stem),
                 "arrays": ["points", "sizes", "labels"], "labels": ["episode", "class", "test"]}
-    sizes = np.array([len(cloud) for cloud in clouds], dtype=np.int64)
-    return document, [np.concatenate(clouds), sizes, table]
+    sizes = np.array([len(cloud) for cloud in points], dtype=np.int64)
+    return document, [np.concatenate(points), sizes, table]
 
 
 def _check_cloud(cloud: Any, where: str, n_channels: int) -> np.ndarray:
@@ -228,6 +233,12 @@ def _check_cloud(cloud: Any, where: str, n_channels: int) -> np.ndarray:
         raise FileFormatError(
             f"{where} has points of {cloud.shape[1]} channels; {n_channels} are asked for."
         )
+    if cloud.dtype.kind not in "iuf":
+        raise FileFormatError(f"{where} has points of dtype {cloud.dtype}, not real numbers.")
+    return cloud
+
+
+def _as_points(cloud: np.ndarray, where: str, n_channels: int) -> np.ndarray:
     points = np.ascontiguousarray(cloud[:, :n_channels], dtype=np.float32)
     if not np.isfinite(points).all():
         raise FileFormatError(f"{where} has points that are not finite.")
@@ -235,10 +246,16 @@ def _check_cloud(cloud: Any, where: str, n_channels: int) -> np.ndarray:
 
 
 def _whole(value: Any, where: str) -> int:
-    array = np.asarray(value)  # a number, or an array of one, as ModelNet's labels are stored
-    if array.size != 1 or array.dtype.kind not in "iuf" or array.reshape(-1)[0] % 1:
-        raise FileFormatError(f"{where} has a label that is no whole number: {value!r:.60}.")
-    return int(array.reshape(-1)[0])
+    # A number, or an array of one, as ModelNet's labels are stored. Nothing else is looked into:
+    # lists in lists could take for ever.
+    plain = isinstance(value, int | float | np.number | np.ndarray)
+    array = np.asarray(value) if plain else np.empty(0)
+    if array.size == 1 and array.dtype.kind in "iuf":
+        number = array.reshape(-1)[0]
+        if abs(number) < 2**31 and number == int(number):
+            return int(number)
+    came = f"{value!r:.60}" if plain else f"a {type(value).__name__}"
+    raise FileFormatError(f"{where} has a label that is no whole number: {came}.")
 
 
 def _check_labels(path: Path, table: np.ndarray, way: int, shot: int) -> None:

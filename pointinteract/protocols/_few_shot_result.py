@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pointinteract.protocols._published import PublishedFigure
@@ -101,12 +102,19 @@ class FewShotResult:
         )  # fmt: skip
 
     def __str__(self) -> str:
-        text = f"{self.n_way}-way {self.n_shot}-shot, {self.protocol}: "
-        text += f"{100 * self.accuracy:.1f} ± {100 * self.std:.1f} %"
-        text += f" over {len(self.folds)} episodes"
+        way, shot = (
+            "mixed" if number is None else str(number) for number in (self.n_way, self.n_shot)
+        )
+        text = f"{way}-way {shot}-shot, {self.protocol}: {_percent(self.accuracy, self.std)}"
+        text += f" over {len(self.folds)} episode{'s' if len(self.folds) > 1 else ''}"
         if self.best_epoch_accuracy is not None:
-            text += (
-                f"; {BEST_EPOCH_LABEL}: {100 * self.best_epoch_accuracy:.1f} ± "
-                f"{100 * (self.best_epoch_std or 0):.1f} %"
-            )
+            text += f"; {BEST_EPOCH_LABEL}: "
+            text += _percent(self.best_epoch_accuracy, self.best_epoch_std)
         return f"{text}. {self.selection}"
+
+
+def _percent(mean: float, spread: float | None) -> str:
+    """Mean and spread in percent; of a single episode, which has no spread, the mean alone."""
+    if spread is None or np.isnan(spread):
+        return f"{100 * mean:.1f} %"
+    return f"{100 * mean:.1f} ± {100 * spread:.1f} %"

@@ -102,8 +102,8 @@ class FewShotSplit(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If there are fewer classes than `n_way`, or a class has too few clouds; all such
-            classes are named, whether or not a fold would draw them.
+            If there are fewer classes than `n_way`, or a class has too few clouds, whether or
+            not a fold would draw it; the first such classes are named.
         """
         self._check_params()
         if y is None:

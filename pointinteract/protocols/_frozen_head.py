@@ -15,11 +15,12 @@ from pointinteract.protocols._published import PublishedFigure, find_published
 from pointinteract.protocols._readout import call_single_threaded, check_labels
 from pointinteract.protocols._trunks import (
     as_clouds,
-    best_epoch,
-    fit_watched,
     fitted_trunk,
     make_extractor,
     network_classifier,
+    say_epochs,
+    score_run,
+    seed_of_run,
 )
 from pointinteract.utils._params import check_int, check_option
 from pointinteract.utils._random import draw_seed
@@ -128,6 +129,7 @@ def frozen_head(
     classifier : HeadClassifier, PointClassifier or None, default=None
         Settings of the training; a PointClassifier with ``trunk="published"``. None: the
         published ones for ModelNet40, a rate of 1e-4, which is 1e-3 for heads, in batches of 32.
+        Its ``random_state`` is not used: every run has another.
     max_epochs : int or None, default=None
         None: 300, as published, or what `classifier` says.
     n_runs : int, default=1
@@ -181,15 +183,18 @@ def frozen_head(
         learner.set_params(max_epochs=max_epochs or _EPOCHS)
     if classifier is None:
         learner.set_params(warmup_epochs=10 * learner.max_epochs / _EPOCHS)
+    learner.set_params(random_state=None)  # each run brings its own
     done = Parallel(n_jobs=n_jobs)(
         delayed(call_single_threaded)(
-            _train_run, True, learner, _run_seed(seed, run), report is not None,
+            score_run, True, learner, seed_of_run(seed, run), report is not None,
             inputs, y, test_inputs, y_test,
         )
         for run in range(n_runs)
     )  # fmt: skip
     return FrozenHeadResult(
-        runs=pd.DataFrame([row for row, _ in done]),
+        runs=pd.DataFrame(
+            [{"seed": seed_of_run(seed, run), **row} for run, (row, _) in enumerate(done)]
+        ),
         protocol=_NAMES[head] + (", trunk in training mode" if trunk == "published" else ""),
         selection=_say_selection(learner, source, n_runs, report),
         seconds=time.perf_counter() - started,
@@ -209,25 +214,6 @@ def _head_learner(classifier: Any, head: str) -> HeadClassifier:
     return clone(classifier).set_params(head=head)
 
 
-def _train_run(
-    learner: Any,
-    seed: int,
-    watched: bool,
-    X: Any,
-    y: np.ndarray,
-    X_test: Any,
-    y_test: np.ndarray,
-) -> tuple[dict[str, Any], Any]:
-    started = time.perf_counter()
-    parameters = learner.get_params(deep=False) | {"random_state": seed}
-    own = type(learner)(**parameters)  # not a clone, which would copy the network
-    own = fit_watched(own, X, y, X_test, y_test) if watched else own.fit(X, y)
-    row = {"seed": seed, "accuracy": float(np.mean(own.predict(X_test) == y_test))}
-    if watched:
-        row |= best_epoch(own)
-    return row | {"seconds": time.perf_counter() - started}, own
-
-
 def _find_figure(pretrainer: Any, head: str) -> PublishedFigure | None:
     if not isinstance(pretrainer, BaseEstimator):
         return None
@@ -235,16 +221,10 @@ def _find_figure(pretrainer: Any, head: str) -> PublishedFigure | None:
     return find_published(pretrainer, "fine_tune", setting=setting, trained=trained)
 
 
-def _run_seed(seed: int, run: int) -> int:
-    return int(np.random.SeedSequence([seed, run]).generate_state(1)[0] >> 1)
-
-
 def _say_selection(learner: Any, source: str, n_runs: int, report: str | None) -> str:
     runs = "one run" if n_runs == 1 else f"mean of {n_runs} runs"
-    text = (
-        f"The last of {learner.max_epochs} epochs was scored, and nothing was chosen on the test "
-        f"clouds; {runs}; {source}."
-    )
+    chosen = say_epochs(learner, "the training clouds", "the test clouds")
+    text = f"{chosen}; {runs}; {source}."
     if report is not None:
         text += (
             " The columns best_test_epoch take the epoch that is best on the test clouds, as "

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -62,6 +63,10 @@ class HeadClassifier(TorchEstimatorMixin, ClassifierMixin, BaseEstimator):
         The head.
     history_ : DataFrame
         Loss and accuracy on the training batches, one row an epoch.
+    mean_, scale_ : float32 arrays
+        What is taken off the columns, and what they are divided by: 0 and 1 unless
+        `standardize`.
+    device_ : str
     n_features_in_ : int
     seed_ : int
 
@@ -283,7 +288,7 @@ class PrototypeClassifier(ClassifierMixin, BaseEstimator):
         rows = self._rows(X)
         if self.metric == "cosine":
             return np.einsum("rf,cf->rc", rows, _unit(self.prototypes_))
-        return -((rows[:, None] - self.prototypes_[None]) ** 2).sum(axis=2)
+        return -cdist(rows, self.prototypes_, "sqeuclidean")
 
     def _rows(self, X: np.ndarray) -> np.ndarray:
         return _unit(X) if self.metric == "cosine" else X

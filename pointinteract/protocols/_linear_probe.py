@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from pointinteract.protocols._compare_errors import NotApplicableError
 from pointinteract.protocols._poolings import check_pooling, pooled_features
 from pointinteract.protocols._published import PublishedFigure, find_published, method_of_class
 from pointinteract.protocols._readout import check_labels, fit_features, is_fitted
@@ -178,11 +179,11 @@ def linear_probe(
     y, y_test = check_labels("y", y, X), check_labels("y_test", y_test, X_test)
     _check_classes(y, y_test)
     if not hasattr(pretrainer, "transform"):
-        raise TypeError(
+        raise NotApplicableError(
             f"pretrainer must have a method transform, which {type(pretrainer).__name__} lacks."
         )
     if not is_fitted(pretrainer) and is_classifier(pretrainer):
-        raise TypeError(
+        raise NotApplicableError(
             f"{type(pretrainer).__name__} is a classifier that is not fitted; a probe reads "
             "features learned without labels. Give a pretrainer, or fit the classifier first."
         )
@@ -253,7 +254,8 @@ _SPELLED = {"LinearSVC": "LinearSVC", "SVC": "SVC(kernel='linear')"}
 
 
 def _check_rules(C: Any) -> list[str | float]:
-    given = [C] if isinstance(C, str) or not isinstance(C, Sequence) else list(C)
+    several = isinstance(C, Sequence | np.ndarray) and not isinstance(C, str)
+    given = list(C) if several else [C]
     rules: list[str | float] = []
     for rule in given:
         if isinstance(rule, str):
@@ -304,10 +306,10 @@ def _choose(
 ) -> tuple[float, pd.DataFrame, str]:
     """The best C in cross-validation, all scores, and a sentence."""
     counts = np.unique(y, return_counts=True)[1]
-    if counts.max() < 2:
+    if np.sum(counts >= 2) < 2:  # or a fold may have but one class to learn
         raise ValueError(
-            "C='cv' needs at least two clouds of a class to hold one back; give a number or "
-            "C='published'."
+            "C='cv' needs two classes or more with at least two clouds each, to hold some back; "
+            f"the classes of y have {counts.tolist()}. Give a number or C='published'."
         )
     n_folds = max(2, min(n_folds, int(counts.min())))
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)

@@ -13,6 +13,7 @@ from pointinteract.utils._params import check_option
 
 __all__ = [
     "PublishedFigure",
+    "check_dataset",
     "find_published",
     "method_names",
     "method_of_class",
@@ -167,6 +168,7 @@ def find_published(
     figure : PublishedFigure or None
     """
     check_option("protocol", protocol, tuple(_PROTOCOL_LABELS))
+    check_dataset("dataset", dataset)
     name = {"linear_probe": "linear_svm", "fine_tune": "classification", "vote": "classification"}
     frame = _all_results()
     rows = frame[(frame["table"] == name.get(protocol, protocol)) & (frame["dataset"] == dataset)]
@@ -193,6 +195,11 @@ def find_published(
     return None
 
 
+def check_dataset(name: str, dataset: Any) -> None:
+    """Raise unless there are figures for a data set of that name."""
+    check_option(name, dataset, tuple(dict.fromkeys(_all_results()["dataset"])))
+
+
 def method_names(estimator: Any) -> list[str]:
     """Names that the tables may have for what an estimator does, likeliest first."""
     estimator = _unwrapped(estimator)
@@ -204,6 +211,9 @@ def method_names(estimator: Any) -> list[str]:
         return _names_of_network(estimator)
     if of_class == "ReCon":
         return _names_of_recon(estimator)
+    if of_class == "PointGPT-S":
+        sized = {"base": "PointGPT-B", "large": "PointGPT-L"}
+        return [sized.get(str(getattr(estimator, "size", "")), of_class)]
     if of_class == "Point-MAE" and getattr(estimator, "block", "plain") == "recon":
         return ["Point-MAE (ReCon block)"]
     backbone = getattr(estimator, "backbone", "dgcnn")
@@ -243,7 +253,9 @@ def _names_of_network(estimator: Any) -> list[str]:
         model = "recon_nano" if type(estimator).__name__ == "PointClassifier" else ""
     if not isinstance(model, str):
         kind = model if isinstance(model, type) else type(model)
-        model = kind.__name__.lower() if issubclass(kind, nn.Module) else ""
+        # What a user calls PointNetMine is no network of the tables.
+        ours = issubclass(kind, nn.Module) and kind.__module__.startswith("pointinteract.")
+        model = kind.__name__.lower() if ours else ""
     found = (name for start, name in _METHODS_OF_NETWORKS.items() if model.startswith(start))
     return list(found)[:1]
 

@@ -1,11 +1,13 @@
 """What protocols do with a pre-trained network: read features off it, or train it further."""
 
+import time
 from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from pointinteract.classification import PointClassifier
@@ -24,6 +26,10 @@ __all__ = [
     "is_cloud_classifier",
     "make_extractor",
     "network_classifier",
+    "say_epochs",
+    "score_run",
+    "seed_of_run",
+    "unfitted_copy",
     "with_seed",
 ]
 
@@ -57,7 +63,7 @@ def fitted_trunk(estimator: Any, X: Any, rows: np.ndarray | None, seed: int) -> 
         return estimator, f"the weights in {estimator}"
     if isinstance(estimator, nn.Module):
         return estimator, f"the {type(estimator).__name__} given"
-    if not (hasattr(estimator, "transform")):
+    if not hasattr(estimator, "transform"):
         raise TypeError(
             "what is frozen or fine-tuned must be a pretrainer or something else with transform, "
             f"a module, or a file of weights; got {type(estimator).__name__}."
@@ -65,6 +71,12 @@ def fitted_trunk(estimator: Any, X: Any, rows: np.ndarray | None, seed: int) -> 
     name = name_of(estimator)
     if is_fitted(estimator):
         return estimator, f"{name} as it came, fitted"
+    if is_cloud_classifier(estimator):
+        raise NotFittedError(
+            f"{name} is not fitted, and a classifier learns from labels, which are not shown to "
+            "what is frozen: fit it first on other clouds, or give a pretrainer (or fine-tune it: "
+            'few_shot with protocol="full").'
+        )
     if rows is None:
         raise ValueError(
             f"{name} is not fitted, and every cloud is a query of some episode: fitting it here "
@@ -81,7 +93,7 @@ def make_extractor(trunk: Any, X: Any, *, pooled: bool) -> tuple[Extractor, str]
     Pooled features are those that the head of the network reads; the others are what
     ``transform`` answers, the feature of a method's linear probes.
     """
-    if not hasattr(trunk, "transform") or (pooled and _holds_network(trunk)):
+    if not hasattr(trunk, "transform") or (pooled and _gives_network(trunk)):
         try:
             network = pretrained_encoder(_inner(trunk), X)
         except CheckpointError:
@@ -97,9 +109,12 @@ def _inner(trunk: Any) -> Any:
 
 
 def _holds_network(trunk: Any) -> bool:
-    inner = _inner(trunk)
-    has_one = isinstance(getattr(inner, "module_", None), nn.Module)
-    return has_one and not is_cloud_classifier(inner)
+    return isinstance(getattr(_inner(trunk), "module_", None), nn.Module)
+
+
+def _gives_network(trunk: Any) -> bool:
+    """Whether pooled features are to be read off the network, and not off ``transform``."""
+    return _holds_network(trunk) and not is_cloud_classifier(_inner(trunk))
 
 
 def _pooled(trunk: Any, network: Any, X: Any) -> PointClassifier:
@@ -128,7 +143,7 @@ def network_classifier(
     if not (_holds_network(trunk) or isinstance(trunk, (str, PathLike, nn.Module))):
         raise TypeError(
             f"protocol={protocol!r} trains a network, and {type(trunk).__name__} holds none; "
-            "give a classifier, a pretrainer, or weights."
+            "give a pretrainer, a PointClassifier, a module, or weights."
         )
     network = pretrained_encoder(_inner(trunk), X)
     if template is None:
@@ -159,6 +174,50 @@ def with_seed(estimator: Any, seed: int) -> Any:
     )
 
 
+def unfitted_copy(learner: Any) -> Any:
+    """A copy that has learned nothing.
+
+    What a PointClassifier starts from is not copied and stays fitted: cloned, it would be
+    pre-trained anew on the few clouds that it is given.
+    """
+    if isinstance(learner, PointClassifier):
+        return type(learner)(**learner.get_params(deep=False))
+    return clone(learner)
+
+
+def seed_of_run(seed: int, number: int) -> int:
+    """A seed for one of several runs, from nothing but that of all and its number."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+
+
+def score_run(
+    learner: Any, seed: int, watched: bool, X: Any, y: np.ndarray, X_test: Any, y_test: np.ndarray
+) -> tuple[dict[str, Any], Any]:
+    """Train a copy and score it: ``accuracy`` and ``seconds``, and the copy.
+
+    With `watched` also the epoch that is best on the test clouds.
+    """
+    started = time.perf_counter()
+    own = with_seed(unfitted_copy(learner), seed)
+    own = fit_watched(own, X, y, X_test, y_test) if watched else own.fit(X, y)
+    row: dict[str, Any] = {"accuracy": float(np.mean(own.predict(X_test) == y_test))}
+    if watched:
+        row |= best_epoch(own)
+    return row | {"seconds": time.perf_counter() - started}, own
+
+
+def say_epochs(learner: Any, training: str, test: str) -> str | None:
+    """In words: which epoch is scored, and what chose it; None of what has no epochs."""
+    epochs = getattr(learner, "max_epochs", None)
+    if isinstance(learner, PointClassifier):
+        epochs = learner._setting("max_epochs")  # a recipe may say it
+    if epochs is None:
+        return None
+    if getattr(learner, "early_stopping", False):
+        return f"The epoch was chosen on a part of {training} held back, not on {test}"
+    return f"The last of {epochs} epochs was scored, and nothing was chosen on {test}"
+
+
 class WatchedClassifier(PointClassifier):
     """A classifier that writes down its accuracy on the test clouds after every epoch.
 
@@ -185,8 +244,13 @@ def fit_watched(classifier: Any, X: Any, y: np.ndarray, X_test: Any, y_test: np.
     if isinstance(classifier, HeadClassifier):
         return classifier._fit(X, y, lambda head: float((head.predict(X_test) == y_test).mean()))
     if isinstance(classifier, PointClassifier):
-        watched = WatchedClassifier(**classifier.get_params(deep=False))
-        return watched.watch(X_test, y_test).fit(X, y)
+        parameters = classifier.get_params(deep=False)
+        watched = WatchedClassifier(**parameters).watch(X_test, y_test).fit(X, y)
+        # One like that given, without the test clouds, which would be saved with it.
+        plain = type(classifier)(**parameters)
+        left_out = ("_watched", "_prepared_test")
+        vars(plain).update({k: v for k, v in vars(watched).items() if k not in left_out})
+        return plain
     raise TypeError(
         'report="published" looks at the test clouds after every epoch, which needs a '
         f"PointClassifier or a head; got {type(classifier).__name__}."

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from pointinteract.base import check_clouds
-from pointinteract.classification._votes import another_look
+from pointinteract.classification._votes import another_look, clouds_to_vote_on
 from pointinteract.explanation._progress import ProgressOption, progress_hook
 from pointinteract.protocols._published import PublishedFigure, find_published, method_names
 from pointinteract.protocols._readout import check_labels
@@ -175,8 +175,13 @@ def vote(
         check_int("n_points", n_points)
     y = check_labels("y", y, X)
     seed = draw_seed(random_state)
+    classes = np.asarray(classifier.classes_)
+    if not set(y.tolist()) & set(classes.tolist()):
+        raise ValueError(
+            f"y has no class of the classifier: it holds {sorted(set(y.tolist()))[:5]}, "
+            f"classes_ {classes[:5].tolist()}. Are both labels, and not names once?"
+        )
     single, stored, n_points, ask = _prepare(classifier, X, n_points)
-    classes = classifier.classes_
     total_votes = int(sum(sizes))
 
     predictions, accuracies, number = [], [], 0
@@ -248,24 +253,22 @@ def _prepare(
 ) -> tuple[np.ndarray, list[Any], int | None, Callable[[list[np.ndarray]], np.ndarray]]:
     """Scores without votes, stored clouds, points of a copy, and how to ask for scores."""
     if hasattr(classifier, "predict_logits") and hasattr(classifier, "_infer"):
-        clouds = classifier._normalized(classifier._validate_clouds(X, reset=False))
         n_points = classifier._setting("n_points") if n_points is None else n_points
         single = classifier.predict_logits(X)
+        stored = clouds_to_vote_on(classifier, X, n_points)
 
         def ask(looks: list[np.ndarray]) -> np.ndarray:
             return classifier._infer(looks, classifier.module_)
 
     else:
-        clouds = check_clouds(X)
         scores = _scores_of(classifier)
+        stored = [store_clouds(cloud[None], n_points) for cloud in check_clouds(X)]
         single = scores(X)
 
         def ask(looks: list[np.ndarray]) -> np.ndarray:
             same = len({look.shape for look in looks}) == 1
             return scores(np.stack(looks) if same else looks)
 
-    # Thinned here, once, and not in every pass.
-    stored = [store_clouds(cloud[None], n_points) for cloud in clouds]
     return single, stored, n_points, ask
 
 

@@ -108,6 +108,15 @@ class PointSegmenter(SegmenterSteps):
     seed_ : int
         Drawn from `random_state`; everything random of the fit follows from it.
 
+    Notes
+    -----
+    After the last epoch the clouds pass through the network once more, in batches as before but
+    without a step, to measure the means and variances that BatchNorm layers use in queries. In
+    training these follow the weights slowly: after a few dozen steps the network would be far
+    worse in queries than on its own batches. Published code leaves this out, and after the
+    thousands of steps that it takes it makes no difference. A fit that is interrupted ends without
+    it, and `frozen` keeps the trunk out of it.
+
     See Also
     --------
     pointinteract.metrics.part_iou_table : Scores part by part.
@@ -202,6 +211,8 @@ class PointSegmenter(SegmenterSteps):
             told = self.architecture_["n_categories"] is not None and kinds is not None
             targets = torch.from_numpy(kinds) if told else None
             self._train(stored, targets, n_epochs=self.max_epochs, X=X, y=y, resumable=True)
+            if self.max_epochs:
+                self._refresh_statistics(stored, targets)
         return self
 
     def predict(self, X: Any, categories: Any = None, *, restrict: bool = True) -> Any:

@@ -24,7 +24,9 @@ from pointinteract.segmentation._labels import (
 from pointinteract.segmentation._points import LabelsApart, score_points, split_labels
 from pointinteract.training.estimator import TrainedEstimator
 from pointinteract.training.pretrained import pretrained_encoder
+from pointinteract.training.statistics import refresh_statistics
 from pointinteract.utils._params import check_option, check_real
+from pointinteract.utils._random import make_generator
 
 __all__ = ["SegmenterSteps"]
 
@@ -146,6 +148,15 @@ class SegmenterSteps(TrainedEstimator):
         loss = F.cross_entropy(logits.flatten(0, 1), parts.flatten())
         accuracy = (logits.argmax(dim=-1) == parts).float().mean()
         return loss, {"accuracy": accuracy}
+
+    def _refresh_statistics(self, stored: Tensor, targets: Any) -> None:
+        """Let what BatchNorm remembers fit the weights that the training ended with."""
+        generator = make_generator(self._run.seed, self._run.epoch)
+        refresh_statistics(
+            self._run,
+            stored,
+            lambda points, index: self._compute_loss(points, index, targets, generator),
+        )
 
     def _score_points(self, X: Any, categories: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Logits (n_points_i, n_parts) of every cloud, and which parts it may have (n_parts,)."""

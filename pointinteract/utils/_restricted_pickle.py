@@ -9,6 +9,7 @@ import math
 import os
 import pickletools
 import re
+import reprlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,11 @@ from pointinteract.exceptions import FileFormatError
 
 # Each instruction makes at most one object, so this bounds memory beyond that of the file.
 MAX_STEPS = 10_000_000
+# Bytes of a scalar of Python 2 are copied twice, as text and from the array that is made of it.
+COPIES = 2
+# How many times the bytes of a file its arrays may take, each counted wherever it stands: whole
+# numbers of one byte become four as float32, and some leave room for an array that stands twice.
+MAX_UNFOLDED = 8
 MAX_DIMENSIONS = 32
 DTYPE = re.compile(r"(b1|[iu][1248]|f[248]|c8|c16|[SU][0-9]{1,5})")
 # numpy 2 renamed the module of its functions, and writes the new name.
@@ -50,7 +56,8 @@ def load_arrays_pickle(path: str | os.PathLike[str], *, max_steps: int = MAX_STE
     content : object
         Lists, tuples, dictionaries, text, bytes, numbers, None and numpy arrays and scalars of
         numbers, booleans or text. The arrays are read-only, because they share their memory
-        with what was read. Text of Python 2 is decoded as Latin-1.
+        with what was read. Text of Python 2 is decoded as Latin-1. What the file refers to in
+        many places is one object; whoever copies it asks :func:`check_unfolded` before.
 
     Raises
     ------
@@ -72,7 +79,7 @@ def load_arrays_pickle(path: str | os.PathLike[str], *, max_steps: int = MAX_STE
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
-            return _Machine().run(_steps(_Bounded(file, size)), max_steps)
+            return _Machine(COPIES * size).run(_steps(_Bounded(file, size)), max_steps)
         except _Refused as error:
             raise FileFormatError(f"{path}: {error} {RIGHT}") from None
         except Exception as error:
@@ -81,6 +88,31 @@ def load_arrays_pickle(path: str | os.PathLike[str], *, max_steps: int = MAX_STE
                 f"{path} is damaged, cut short or no pickle "
                 f"({type(error).__name__}: {str(error)[:200]}). {RIGHT}"
             ) from error
+
+
+def check_unfolded(path: str | os.PathLike[str], n_bytes: int) -> None:
+    """Raise if what is about to be made of a pickle is far larger than the pickle.
+
+    A pickle of a few bytes may refer to one array a million times, which costs nothing until
+    somebody copies each of them.
+
+    Parameters
+    ----------
+    path : path-like
+        The pickle.
+    n_bytes : int
+        Of all copies together.
+
+    Raises
+    ------
+    FileFormatError
+    """
+    size = Path(path).stat().st_size
+    if n_bytes > MAX_UNFOLDED * size:
+        raise FileFormatError(
+            f"{path} has {size} bytes and refers to the same arrays so often that they unfold to "
+            f"{n_bytes}. Expected each array once."
+        )
 
 
 class _Refused(Exception):
@@ -125,9 +157,10 @@ class _Unfinished:
 
 
 class _Machine:
-    """The stack, the marks and the memory of one run."""
+    """The stack, the marks and the memory of one run, in which `n_bytes` may be copied."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_bytes: int) -> None:
+        self.n_bytes = n_bytes
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -184,7 +217,7 @@ class _Machine:
             stack.append(_Name(".".join(words)))
         elif name == "REDUCE":
             arguments, function = stack.pop(), stack.pop()
-            stack.append(_call(function, arguments))
+            stack.append(_call(function, arguments, self._spend))
         elif name == "BUILD":
             state, unfinished = stack.pop(), stack.pop()
             if not isinstance(unfinished, _Unfinished):
@@ -195,6 +228,12 @@ class _Machine:
                 self.memo[key] = value
         else:
             raise _Refused(f"it has an instruction {name}, as only objects need.")
+
+    def _spend(self, n_bytes: int) -> None:
+        """Count what is copied: an honest file has each of these bytes itself."""
+        self.n_bytes -= n_bytes
+        if self.n_bytes < 0:
+            raise _Refused("it unfolds to more bytes than it has.")
 
     def _since_mark(self) -> list[Any]:
         return self._top(len(self.stack) - self.marks.pop())
@@ -233,7 +272,7 @@ class _Machine:
         return value
 
 
-def _call(function: Any, arguments: Any) -> Any:
+def _call(function: Any, arguments: Any, spend: Callable[[int], None]) -> Any:
     """Do by hand what the few known functions would do with the arguments."""
     if not isinstance(function, _Name) or not isinstance(arguments, tuple):
         raise ValueError("a call without a name or arguments")
@@ -243,21 +282,23 @@ def _call(function: Any, arguments: Any) -> Any:
     if name == "numpy.dtype":
         text = arguments[0]
         if not isinstance(text, str) or not DTYPE.fullmatch(text):
-            raise _Refused(f"it holds arrays of dtype {text!r:.60}.")
+            raise _Refused(f"it holds arrays of dtype {_short(text)}.")
         return _Unfinished(lambda state: _dtype(text, state))
     if name == "numpy.core.multiarray._reconstruct":
         if arguments[0] != ARRAY:
             raise _Refused("it holds arrays of a class of their own.")
-        return _Unfinished(lambda state: _array(*_five(state)))
+        return _Unfinished(lambda state: _array(*_five(state), spend))
     if name == "numpy.core.multiarray.scalar":
         dtype, content = arguments
-        return _array((), dtype, False, content)[()]
+        array = _array((), dtype, False, content, spend)
+        spend(array.nbytes)
+        return array[()]
     if name == "numpy.core.numeric._frombuffer":
         content, dtype, shape, order = arguments
-        return _array(shape, dtype, order == "F", content)
+        return _array(shape, dtype, order == "F", content, spend)
     if name == "_codecs.encode" and arguments[1:] in (("latin1",), ("latin-1",)):
         # How protocols before 3 write bytes.
-        return str(arguments[0]).encode("latin-1")
+        return _encoded(arguments[0], spend)
     if name in ("__builtin__.bytes", "builtins.bytes") and not arguments:
         return b""  # no bytes at all, before protocol 3
     raise _Refused(f"it calls {function.name}, which is never loaded.")
@@ -276,10 +317,24 @@ def _five(state: Any) -> tuple[Any, Any, Any, Any]:
     return state[1:]
 
 
-def _array(shape: Any, dtype: Any, fortran: Any, content: Any) -> np.ndarray:
+def _encoded(text: Any, spend: Callable[[int], None]) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("what is encoded is no text")
+    spend(len(text))
+    return text.encode("latin-1")
+
+
+def _short(value: Any) -> str:
+    """Show a value in a message: its plain repr could take for ever, by tuples in tuples."""
+    return f"{reprlib.repr(value):.60}"
+
+
+def _array(
+    shape: Any, dtype: Any, fortran: Any, content: Any, spend: Callable[[int], None]
+) -> np.ndarray:
     """Make an array of exactly the bytes that are there."""
     if isinstance(content, str):
-        content = content.encode("latin-1")  # how Python 2 wrote bytes
+        content = _encoded(content, spend)  # how Python 2 wrote bytes
     if not isinstance(dtype, np.dtype) or not isinstance(content, bytes | bytearray):
         raise ValueError("an array needs a dtype and bytes")
     if (
@@ -287,10 +342,10 @@ def _array(shape: Any, dtype: Any, fortran: Any, content: Any) -> np.ndarray:
         or len(shape) > MAX_DIMENSIONS
         or not all(type(length) is int and length >= 0 for length in shape)
     ):
-        raise ValueError(f"the shape {shape!r:.60} of an array")
+        raise ValueError(f"the shape {_short(shape)} of an array")
     if math.prod(shape) * dtype.itemsize != len(content):
         raise _Refused(
-            f"an array claims shape {shape!r:.60} of {dtype} and has {len(content)} bytes."
+            f"an array claims shape {_short(shape)} of {dtype} and has {len(content)} bytes."
         )
     array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
     array.flags.writeable = False

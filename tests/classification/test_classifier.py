@@ -192,6 +192,22 @@ def test_votes_average_and_repeat(easy):
     np.testing.assert_allclose(voted[:3], clf.decision_function(X[:3]), atol=1e-5)
 
 
+def test_votes_fill_small_clouds_up_as_a_single_prediction_does(easy, monkeypatch):
+    X, y = easy
+    sizes = 8 + np.arange(24)
+    clouds = [cloud[:size] for cloud, size in zip(X, sizes, strict=True)]
+    clf = PointClassifier("dgcnn", **QUICK).fit(clouds, y)
+    single = clf.decision_function(clouds)
+
+    def unchanged(stored, n_points, seed, vote):
+        return [points[0].numpy() for points in stored]
+
+    monkeypatch.setattr("pointinteract.classification._classifier.another_look", unchanged)
+
+    np.testing.assert_allclose(clf.set_params(n_votes=2).decision_function(clouds), single,
+                               atol=1e-5)
+
+
 def test_early_stopping_returns_to_the_best_weights(easy):
     X, y = easy
 

@@ -60,7 +60,7 @@ def test_axis_is_logarithmic_and_in_percent():
     assert display.ax_.get_xscale() == "log"
     labels = [label.get_text() for label in display.ax_.get_xticklabels()]
     assert labels == ["5%", "25%", "100%"]
-    assert display.ax_.get_title() == "ours"
+    assert display.ax_.get_title(loc="left") == "ours"
 
 
 def test_names_stand_at_the_ends_without_touching():
@@ -79,6 +79,20 @@ def test_control_is_one_level_over_all_shares():
 
     line = {line.get_label(): line for line in display.ax_.get_lines()}["no pre-training"]
     np.testing.assert_allclose(line.get_ydata(), [0.61, 0.61])
+
+
+def test_methods_of_different_networks_have_their_own_controls():
+    table = make_table(control=True)
+    table.loc[table["method"] == "generative", "control"] -= 0.1
+
+    display = DataScalingDisplay.from_frame(table).plot()
+
+    lines = {line.get_label(): line for line in display.ax_.get_lines()}
+    assert "no pre-training" not in lines
+    for method, level in (("generative", 0.51), ("contrastive", 0.61)):
+        control = lines[f"{method}, no pre-training"]
+        np.testing.assert_allclose(control.get_ydata(), [level, level])
+        assert control.get_color() == lines[method].get_color()
 
 
 def test_methods_are_chosen_and_ordered():

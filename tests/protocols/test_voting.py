@@ -5,9 +5,9 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from pointinteract.classification import PointClassifier
+from pointinteract.classification import PointClassifier, _votes
 from pointinteract.pretraining import PointMAEPretrainer
-from pointinteract.protocols import _voting, vote
+from pointinteract.protocols import vote
 from pointinteract.protocols._voting import VOTING_SYSTEMS, _settle, _sizes_of_rounds
 
 
@@ -134,8 +134,8 @@ def test_points_are_chosen_from_a_thinned_cloud_anew_for_each_vote():
 
 def test_clouds_are_thinned_once(trained, monkeypatch):
     calls = []
-    thin = _voting.store_clouds
-    monkeypatch.setattr(_voting, "store_clouds", lambda *given: calls.append(1) or thin(*given))
+    thin = _votes.store_clouds
+    monkeypatch.setattr(_votes, "store_clouds", lambda *given: calls.append(1) or thin(*given))
 
     vote(*trained, n_votes=2, n_rounds=4, random_state=0)
 
@@ -151,6 +151,25 @@ def test_votes_without_any_change_are_the_plain_prediction(trained):
     np.testing.assert_array_equal(result.predictions, classifier.predict(X[:, :48]))
     assert result.accuracy == result.single_accuracy
     assert result.augmentation == "none"
+
+
+def test_small_clouds_are_filled_up_for_votes_as_they_were_in_training():
+    generator = np.random.default_rng(0)
+    X = [generator.normal(size=(size, 3)).astype(np.float32) for size in (8, 20, 32, 12)]
+    y = ["a", "b", "a", "b"]
+    # Neighbors decide here, so that repeated points change the answer.
+    classifier = PointClassifier("dgcnn", max_epochs=1, random_state=0).fit(X, y)
+    assert not np.allclose(classifier._infer(classifier._normalized(X), classifier.module_)[0],
+                           classifier.predict_logits(X)[0], atol=1e-4)  # fmt: skip
+
+    seen = []
+    infer = classifier._infer
+    classifier._infer = lambda looks, module: seen.append(looks) or infer(looks, module)
+    vote(classifier, X, y, n_votes=1, augmentation=None, random_state=0)
+
+    plain, voted = seen
+    assert [cloud.shape for cloud in voted] == [(32, 3)] * 4
+    np.testing.assert_array_equal(np.stack(voted), plain)
 
 
 def test_same_seed_same_rounds(trained):
@@ -213,3 +232,5 @@ def test_bad_input_says_what_would_be_right(trained):
         vote(classifier, X, y[:3])
     with pytest.raises(ValueError, match="n_votes must be at least 1"):
         vote(classifier, X, y, n_votes=0)
+    with pytest.raises(ValueError, match="y has no class of the classifier: it holds \\[0, 1, 2"):
+        vote(classifier, X, np.arange(len(y)))
