@@ -26,12 +26,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from _runs import Clock, write_results  # noqa: E402
+from sklearn.base import is_classifier  # noqa: E402
 
 from pointinteract import PointClassifier  # noqa: E402
 from pointinteract import pretraining as pre  # noqa: E402
 from pointinteract.datasets import load_cloud_dataset  # noqa: E402
 from pointinteract.protocols import (  # noqa: E402
     FewShotSplit,
+    NotApplicableError,
     compare,
     few_shot,
     frozen_head,
@@ -60,6 +62,8 @@ def make_methods(n_points: int, epochs: int, fine_tuning_epochs: int) -> dict[st
 
 
 def _episodes(estimator: Any, clouds: tuple, random_state: int, **settings: Any) -> Any:
+    if settings["protocol"] != "full":
+        _ask_for_features(estimator)
     X, y, X_test, y_test = clouds
     return few_shot(
         estimator,
@@ -70,6 +74,11 @@ def _episodes(estimator: Any, clouds: tuple, random_state: int, **settings: Any)
         random_state=random_state,
         **settings,
     )
+
+
+def _ask_for_features(estimator: Any) -> None:
+    if is_classifier(estimator):
+        raise NotApplicableError("it learns by labels, and here is asked for features")
 
 
 def few_shot_prototypes(
@@ -102,6 +111,7 @@ def few_shot_full(
 def frozen_mlp_linear(
     estimator: Any, X: Any, y: Any, X_test: Any, y_test: Any, random_state: int
 ) -> Any:
+    _ask_for_features(estimator)
     return frozen_head(estimator, X, y, X_test, y_test, head="linear", max_epochs=50,
                        random_state=random_state)  # fmt: skip
 
@@ -109,6 +119,7 @@ def frozen_mlp_linear(
 def frozen_mlp3(
     estimator: Any, X: Any, y: Any, X_test: Any, y_test: Any, random_state: int
 ) -> Any:
+    _ask_for_features(estimator)
     return frozen_head(estimator, X, y, X_test, y_test, head="mlp3", max_epochs=50,
                        random_state=random_state)  # fmt: skip
 
@@ -134,7 +145,7 @@ def read_data(path: str, n_points: int, few: bool) -> tuple:
     train, test = (np.flatnonzero(clouds.split == part) for part in ("train", "test"))
     if few:
         rng = np.random.default_rng(0)
-        train, test = (np.sort(rng.permutation(rows)[:240]) for rows in (train, test))
+        train, test = (np.sort(rng.permutation(rows)[:600]) for rows in (train, test))
     return points[train], clouds.target[train], points[test], clouds.target[test]
 
 

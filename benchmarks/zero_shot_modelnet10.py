@@ -48,7 +48,7 @@ from pointinteract.models.teachers import (  # noqa: E402
 from pointinteract.pretraining import ReConPretrainer  # noqa: E402
 from pointinteract.protocols import published_results  # noqa: E402
 
-N_HELD_OUT = 3
+N_CLASSES, N_HELD_OUT = 10, 3
 TUNING_SPLIT = 0
 RATIO = 0.2  # of ReCon's own evaluation on ModelNet10
 TEMPLATES = ("single", "ensemble")
@@ -90,11 +90,12 @@ class Data:
         self.X, self.y = clouds.data[:, : settings.n_points], np.asarray(clouds.target)
         self.split = clouds.split
         self.names = [name.replace("_", " ") for name in clouds.target_names]
-        self.n_classes = len(self.names)
+        if len(self.names) != N_CLASSES or self.names != sorted(self.names):
+            raise SystemExit(f"{path} must have {N_CLASSES} sorted classes; it has {self.names}.")
 
     def held_out(self, split: int) -> list[int]:
         """Places of the classes that a split leaves out; the list of names is sorted."""
-        return [(split + i) % self.n_classes for i in range(N_HELD_OUT)]
+        return [(split + i) % N_CLASSES for i in range(N_HELD_OUT)]
 
     def rows(self, part: str, classes: list[int], most: int | None, seed: int) -> np.ndarray:
         """Rows of a part of the official split, at most so many of each class."""
@@ -114,9 +115,9 @@ def run_job(split: int, seed: int, path: str, settings: Settings, store: str) ->
     torch.set_num_threads(1)
     started, data = own_seconds(), Data(path, settings)
     unseen = data.held_out(split)
-    seen = [each for each in range(data.n_classes) if each not in unseen]
+    seen = [each for each in range(N_CLASSES) if each not in unseen]
     train = data.rows("train", seen, settings.per_class, seed)
-    test = data.rows("test", list(range(data.n_classes)), settings.n_test, 0)
+    test = data.rows("test", list(range(N_CLASSES)), settings.n_test, 0)
     words = Words(data.names, settings, store)
     estimator = ReConPretrainer(
         n_points=settings.n_points,
@@ -268,7 +269,7 @@ def make_tables(records: list[dict]) -> str:
                 f"{np.mean(of['unseen, generalised']):.1%} | {np.mean(of['seen']):.1%} | "
                 f"{np.mean(of['seen, generalised']):.1%} | {harmonic:.1%} |"
             )
-    chances = (1 / N_HELD_OUT, 1 / 10, 1 / 7, 1 / 10)
+    chances = (1 / N_HELD_OUT, 1 / N_CLASSES, 1 / (N_CLASSES - N_HELD_OUT), 1 / N_CLASSES)
     lines.append("| a guess | - | {:.1%} | - | {:.1%} | {:.1%} | {:.1%} | - |".format(*chances))
     lines += ["", "Text query, ensemble of prompts, three unseen among three:", "",
               "| split | left out | seed | accuracy | 95 % interval | of each class |",
@@ -350,8 +351,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="modelnet10.npz, or one like it")
-    parser.add_argument("--splits", type=int, nargs="+", default=list(range(1, 10)),
+    parser.add_argument("--data", required=True, help="modelnet10.npz, or another ten classes")
+    parser.add_argument("--splits", type=int, nargs="+", choices=range(N_CLASSES),
+                        default=[each for each in range(N_CLASSES) if each != TUNING_SPLIT],
                         help=f"rotations; {TUNING_SPLIT} alone is the one for tuning")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")

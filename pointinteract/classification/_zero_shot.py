@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -303,7 +304,7 @@ def _read_names(named: Any) -> tuple[np.ndarray, list[str]]:
     """Labels, sorted, and words from a list of words or a dict of label to words."""
     labels = list(named) if isinstance(named, Mapping) else check_names(named)
     words = check_names(named.values()) if isinstance(named, Mapping) else labels
-    if len({isinstance(label, str) for label in labels}) > 1:
+    if not any(all(isinstance(label, kind) for label in labels) for kind in (str, Real)):
         raise TypeError(f"labels must be all strings or all numbers; got {labels}.")
     classes, first = np.unique(np.asarray(labels), return_index=True)
     return classes, [words[i] for i in first]

@@ -113,7 +113,7 @@ def _attempt(url: str, part: Path, max_bytes: int, verbose: bool) -> None:
             # Before the note, or bytes of an old version would pass for bytes of the new one.
             part.unlink(missing_ok=True)
         _write_note(url, part, response.headers)
-        _check_room(part, total, start, max_bytes)
+        _check_room(url, part, total, start, max_bytes)
         name = url.rsplit("/", 1)[-1]
         with (
             part.open("r+b" if start else "wb") as file,
@@ -123,6 +123,7 @@ def _attempt(url: str, part: Path, max_bytes: int, verbose: bool) -> None:
             told(start)
             while piece := response.read(CHUNK):
                 if file.tell() + len(piece) > max_bytes:
+                    file.truncate(0)  # nothing that would be worth going on from
                     raise OSError(f"{url} is larger than the {max_bytes} bytes that are allowed.")
                 file.write(piece)
                 told(len(piece))
@@ -170,9 +171,9 @@ def _first(headers: Any) -> int | None:
     return int(found[1]) if found else None
 
 
-def _check_room(part: Path, total: int | None, start: int, max_bytes: int) -> None:
+def _check_room(url: str, part: Path, total: int | None, start: int, max_bytes: int) -> None:
     if total is not None and total > max_bytes:
-        raise OSError(f"the server announces {total} bytes, and {max_bytes} are allowed.")
+        raise OSError(f"{url} is announced with {total} bytes, and {max_bytes} are allowed.")
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - start > free:
         raise OSError(

@@ -128,7 +128,7 @@ def find_or_fetch(
                 raise OSError(f"{error} {advice(record, home)}") from error
         _unpack_checked(record, archive, target, complete, ours)
         if ours:
-            archive.unlink()
+            archive.unlink(missing_ok=True)
     return target
 
 
@@ -153,18 +153,26 @@ def _unpack_checked(
     source = "the one on record"
     if expected is None and note.is_file():
         expected = note.read_text().split()[0] if note.read_text().strip() else None
-        source = f"that of the first complete download, which {note} remembers"
+        source = (
+            f"that of the first complete archive, which {note} remembers (remove that file, too, "
+            "if you have reason to trust another)"
+        )
     found = sha256_of(archive)
     if expected is not None and found != expected.lower():
         if ours:
-            archive.unlink()
+            archive.unlink(missing_ok=True)
         end = "It was removed." if ours else "Remove it to have it downloaded anew."
         raise OSError(
             f"{archive} from {record.url} has the SHA-256 checksum {found}, which is not "
             f"{expected}, {source}. {end}"
         )
     try:
-        unpack(archive, target, max_bytes=record.max_bytes, max_files=record.max_files)
+        try:
+            unpack(archive, target, max_bytes=record.max_bytes, max_files=record.max_files)
+        except OSError:
+            # Where files cannot be locked, another process may have been faster.
+            if not complete(target):
+                raise
         if not complete(target):
             shutil.rmtree(target)
             raise FileFormatError(f"{archive} does not hold the files of {record.name}.")

@@ -136,7 +136,7 @@ def fetch_scanobjectnn(
 def _find(home: Path, place: str, files: list[str]) -> Path:
     """The folder that has all the files."""
     candidates = [home / place, home / SCANOBJECTNN.content / place]
-    if home.name == place:
+    if home.absolute().name == place:
         # Both variants of single objects have files of the same names: only the folder tells.
         candidates.insert(0, home)
     for candidate in candidates:

@@ -138,6 +138,10 @@ def fetch_shapenetpart(
     if n_points is not None:
         check_int("n_points", n_points)
     names = list(CATEGORIES)
+    if isinstance(categories, str) or (categories is not None and not len(categories)):
+        raise ValueError(
+            f"categories must be None or a list of one or more names, got {categories!r}."
+        )
     unknown = sorted(set(categories or ()) - set(names))
     if unknown:
         raise ValueError(f"categories {unknown} are not in ShapeNetPart, which has {names}.")

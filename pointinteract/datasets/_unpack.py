@@ -1,5 +1,6 @@
 """Unpack a zip archive that is not trusted: whole or not at all, and nowhere else."""
 
+import errno
 import os
 import shutil
 import stat
@@ -15,6 +16,8 @@ CHUNK = 1 << 20
 DAY = 86_400.0
 # Text compresses well, but deflate cannot do better than about a thousandth.
 MAX_RATIO = 1100
+# Published archives have no other, and others reserve memory as their headers ask.
+KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError,
           ValueError)  # fmt: skip
 
@@ -35,8 +38,8 @@ def unpack(archive: Path, target: Path, *, max_bytes: int, max_files: int) -> No
     Raises
     ------
     FileFormatError
-        If the archive is damaged, leads out of the folder, holds links, or holds more than
-        allowed. Nothing is left of it then.
+        If the archive is damaged, leads out of the folder, holds links, is packed in an unusual
+        way, or holds more than allowed. Nothing is left of it then.
     """
     _remove_leftovers(target)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".new"))
@@ -48,7 +51,11 @@ def unpack(archive: Path, target: Path, *, max_bytes: int, max_files: int) -> No
                     _write_one(archive, packed, info, temporary.joinpath(*words))
         except FileFormatError:
             raise
-        except BROKEN as error:
+        except (*BROKEN, OSError) as error:
+            # A damaged table of contents sends the reader to places before the file; all other
+            # errors of the system are no fault of the archive.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
             raise FileFormatError(
                 f"{archive} is no whole zip archive; it may have been cut short ({error})."
             ) from error
@@ -92,6 +99,11 @@ def _checked(
             or any(":" in word or "\0" in word for word in words)
         ):
             raise FileFormatError(f"{archive} holds {info.filename!r}, which leads elsewhere.")
+        if info.compress_type not in KINDS:
+            raise FileFormatError(
+                f"{archive}: {info.filename!r} is packed by method {info.compress_type}. Expected "
+                "0 (stored) or 8 (deflated)."
+            )
         if info.file_size > MAX_RATIO * info.compress_size + CHUNK:
             raise FileFormatError(
                 f"{archive}: {info.filename!r} claims {info.file_size} bytes from "

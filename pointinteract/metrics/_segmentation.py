@@ -41,8 +41,9 @@ def shape_ious(
         its truth or its prediction has: no part that neither has brings the score up, so it is
         at most the published one.
     category_parts : dict of category to parts, optional
-        The parts of each category. Left out, they are those that occur in `y_true` of its
-        clouds; give those of the whole data set if `y_true` is a small piece of it.
+        The parts of each category, among them all that `y_true` has. Left out, they are those
+        that occur in `y_true` of its clouds; give those of the whole data set if `y_true` is a
+        small piece of it.
 
     Returns
     -------
@@ -286,7 +287,7 @@ def _check_pairs(y_true: Any, y_pred: Any) -> tuple[list[np.ndarray], list[np.nd
             raise ValueError(
                 f"cloud {i} has {len(a)} points in y_true and {len(b)} in y_pred."
             )
-        if (a.dtype.kind in "US") != (b.dtype.kind in "US"):
+        if (a.dtype.kind == "U") != (b.dtype.kind == "U"):
             raise ValueError(
                 f"y_true and y_pred must name parts alike; cloud {i} has {a.dtype} and {b.dtype}."
             )
@@ -294,10 +295,15 @@ def _check_pairs(y_true: Any, y_pred: Any) -> tuple[list[np.ndarray], list[np.nd
 
 
 def _rows(labels: Any, name: str) -> list[np.ndarray]:
-    if labels is None or isinstance(labels, (str, bytes)):
+    if isinstance(labels, (str, bytes)) or not np.iterable(labels):
         raise ValueError(f"{name} must be the part of every point of every cloud; got {labels!r}.")
     rows = [np.asarray(row) for row in labels]
-    rows = [row.astype(str) if row.dtype.kind == "O" else row for row in rows]
+    rows = [
+        row.astype(str)
+        if row.dtype.kind == "O" and all(isinstance(label, str) for label in row.flat)
+        else row
+        for row in rows
+    ]
     wrong = [row.shape for row in rows if row.ndim != 1 or len(row) == 0]
     if not rows or wrong:
         came = f"a row of shape {wrong[0]}" if wrong else "no cloud"
@@ -305,8 +311,9 @@ def _rows(labels: Any, name: str) -> list[np.ndarray]:
             f"{name} must be an array (n_clouds, n_points) or a list of arrays (n_points_i,), "
             f"none of them empty; got {came}."
         )
-    if any(row.dtype.kind not in "iubUS" for row in rows):
-        raise ValueError(f"{name} must hold integers or strings; got {rows[0].dtype}.")
+    other = [row.dtype for row in rows if row.dtype.kind not in "iubU"]
+    if other:
+        raise ValueError(f"{name} must hold integers or strings; got {other[0]}.")
     return rows
 
 
@@ -329,10 +336,25 @@ def _check_categories(
             for name in set(names)
         }
     _check_known(names, category_parts)
-    return names, {name: np.unique(np.asarray(category_parts[name])) for name in set(names)}
+    parts = {name: np.unique(np.asarray(category_parts[name])) for name in set(names)}
+    for i, (labels, name) in enumerate(zip(truth, names, strict=True)):
+        # Points of such parts would not count, and a cloud of nothing else would score 1.
+        known = set(parts[name].tolist())
+        beyond = [part for part in np.unique(labels).tolist() if part not in known]
+        if beyond:
+            raise ValueError(
+                f"y_true of cloud {i} has {beyond}, which category_parts does not name among the "
+                f"parts of its category {name!r}: {list(category_parts[name])}."
+            )
+    return names, parts
 
 
 def _check_known(names: list[Any], category_parts: Mapping[Any, Sequence[Any]]) -> None:
+    if not isinstance(category_parts, Mapping):
+        raise TypeError(
+            "category_parts must be a dict from each category to its parts, such as "
+            f"{{'mug': [0, 1]}}; got {type(category_parts).__name__}."
+        )
     unknown = sorted({str(name) for name in names if name not in category_parts})
     if unknown:
         raise ValueError(
@@ -344,7 +366,7 @@ def _check_known(names: list[Any], category_parts: Mapping[Any, Sequence[Any]]) 
 def _plain(categories: Any) -> list[Any]:
     """Categories as plain Python values, (n_clouds,)."""
     array = np.asarray(categories)
-    if array.ndim != 1:
+    if array.ndim != 1 or len(array) == 0:
         raise ValueError(
             f"categories must be one a cloud, (n_clouds,); got an array of shape {array.shape}."
         )

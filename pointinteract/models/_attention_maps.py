@@ -102,13 +102,14 @@ def attention_maps(
         batches: list[np.ndarray] = np.array_split(clouds, -(-len(clouds) // 32))
     else:
         batches = [cloud[None] for cloud in clouds]
-    mode = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.inference_mode():
             found = [_look(layout, torch.from_numpy(batch), head) for batch in batches]
     finally:
-        module.train(mode)
+        for part, training in modes:  # one by one: frozen parts may differ from the rest
+            part.training = training
     rows = [_joined([each[part] for each in found]) for part in range(4)]
     names = [name for _, names in layout.layers for name in names]
     queries = tuple(

@@ -145,7 +145,8 @@ class AttentionMaps:
         frame : DataFrame
             One row a cloud and query, with the number of patches; ``largest``, the largest
             weight in even shares (1: it reads all patches alike); and ``effective``, how many
-            patches read alike would have the same entropy.
+            patches read alike would have the same entropy. Both are of what goes to patches:
+            what a query gives to queries is left out, and the rest taken as the whole.
         """
         rows = []
         for cloud, weights in enumerate(self.query_weights):

@@ -182,6 +182,16 @@ def segmentation_model_for(
     if "n_groups" in numbers and "n_groups" in config:
         config["n_groups"] = numbers.pop("n_groups")
     make: Any = fitting[0]
+    taken = [name for name in inspect.signature(make).parameters
+             if name not in ("encoder", "n_classes", "n_categories")]
+    unknown = [name for name in numbers if name not in taken]
+    if unknown:
+        if "n_groups" in config:
+            taken.append("n_groups")
+        raise TypeError(
+            f"{make.__name__} on this {type(encoder).__name__} takes no {', '.join(unknown)}; it "
+            f"takes {', '.join(taken)}."
+        )
     module = make(encoder=config, n_classes=n_classes, n_categories=n_categories, **numbers)
     weights = {key: each for key, each in encoder.state_dict().items()
                if not key.startswith("head.")}

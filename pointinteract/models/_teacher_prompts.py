@@ -65,6 +65,8 @@ def check_names(class_names: Any) -> list[str]:
         raise TypeError(f"class_names must be strings; got {names}.")
     if not names or len(set(names)) < len(names):
         raise ValueError(f"class_names must name one or more different classes; got {names}.")
+    if not all(name.strip() for name in names):
+        raise ValueError(f"class_names must be words, and one of them is blank; got {names}.")
     return [str(name) for name in names]  # not numpy's strings
 
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,6 +73,12 @@ class SentenceEncoder(TransformersTeacher):
         self.folder = None if folder is None else os.fspath(folder)
         self.length = check_real("length", length, open_minimum=True)
         self.max_tokens = check_int("max_tokens", max_tokens, minimum=2)
+
+    def encode(self, items: Sequence[Any]) -> np.ndarray:
+        """Encode n texts: float32 (n, feature_dim)."""
+        if isinstance(items, str):  # a sequence, too: its letters would be read
+            raise TypeError("texts must be a list of strings, got one string.")
+        return super().encode(items)
 
     def identity(self) -> tuple[Any, ...]:
         """Say the weights, and how tokens become one vector; the model is loaded."""

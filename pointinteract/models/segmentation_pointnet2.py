@@ -5,8 +5,10 @@ whole cloud to the samples of the second level, from these to those of the first
 these to all points. On every level what was known there before is read beside it.
 
 The numbers are those of the paper's appendix B.1 and of the authors' public networks for
-ShapeNetPart: three steps back of widths 256, 256; 256, 128; and 128, 128, 128; category and
-coordinates of a point at the last of them; a hidden layer of 128 with dropout 0.5.
+ShapeNetPart: three steps back of widths 256, 256; 256, 128; and 128, 128, 128 (the last 128 is
+missing with balls of several radii); category and coordinates of a point at the last of them; a
+hidden layer of 128 with dropout 0.5. The trunk with balls of one radius is that of the classifier,
+but for 64 points in the balls of the first level instead of 32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +37,8 @@ _MULTI: dict[str, Any] = {
         ((128, 128, 256), (128, 196, 256)),
     ),
 }
+_SINGLE: dict[str, Any] = {"n_neighbors": ((64,), (64,))}
+_HIDDEN_MULTI = ((256, 256), (256, 128), (128, 128))
 
 
 @continues(PointNet2)
@@ -134,7 +138,7 @@ def pointnet2_ssg(
 ) -> PointNet2Segmentation:
     """PointNet++ with balls of one radius, 1.4 million parameters."""
     return PointNet2Segmentation(
-        encoder={"n_channels": n_channels, "n_samples": (n_first, n_second)},
+        encoder={"n_channels": n_channels, "n_samples": (n_first, n_second), **_SINGLE},
         n_classes=n_classes,
         n_categories=n_categories,
         dropout=dropout,
@@ -156,5 +160,6 @@ def pointnet2_msg(
         encoder={"n_channels": n_channels, "n_samples": (n_first, n_second), **_MULTI},
         n_classes=n_classes,
         n_categories=n_categories,
+        hidden=_HIDDEN_MULTI,
         dropout=dropout,
     )

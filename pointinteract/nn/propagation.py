@@ -107,5 +107,3 @@ class FeaturePropagation(nn.Module):
         for layer in self.layers[1:]:
             rows = layer(rows)
         return rows
-
-

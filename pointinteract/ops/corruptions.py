@@ -234,8 +234,8 @@ def corrupt(
     Returns
     -------
     corrupted : array of shape (n_clouds, m_points, n_channels), or list of (m_i, n_channels)
-        An array for an array, a list for a list; of the dtype that came, if that was a floating
-        one, else float32. Drops leave fewer points, adds leave more.
+        An array for an array, a list for a list; float64 if that was what came, else float32.
+        Drops leave fewer points, adds leave more.
 
     Raises
     ------

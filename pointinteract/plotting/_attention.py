@@ -147,8 +147,9 @@ class AttentionDisplay:
 
         Parameters
         ----------
-        axes : sequence of matplotlib Axes, optional
-            One for each reader, one cloud after the other.
+        axes : sequence or array of matplotlib Axes, optional
+            One for each reader, one cloud after the other: those of ``subplots`` with a row for
+            each cloud.
         size : float, optional
             Area of a dot in square points; chosen by the number of points if left out.
         view : (elevation, azimuth) in degrees, default=(18, -60)
@@ -173,6 +174,7 @@ class AttentionDisplay:
             _, axes = make_grid(
                 n_panels, n_columns=len(readers), panel_size=2.3, panel_height=2.5
             )
+        axes = list(np.ravel(np.asarray(axes, dtype=object)))
         if len(axes) != n_panels:
             raise ValueError(
                 f"axes must be {n_panels}, {len(readers)} for each of {len(maps)} clouds; got "

@@ -91,19 +91,22 @@ class CloudConfusionDisplay:
         Parameters
         ----------
         estimator : classifier
-            Its largest probability orders the mistakes, if it has ``predict_proba``.
+            What it predicts is drawn, and the probability that it gives to that orders the
+            mistakes, if it has ``predict_proba``.
         X : clouds
         y : sequence of length n_clouds
             The truth.
         labels : sequence, optional
         """
+        # Asked, not concluded from probabilities: thresholds and some SVMs decide otherwise.
+        predicted = np.asarray(estimator.predict(X))
         if not hasattr(estimator, "predict_proba"):
-            return cls.from_predictions(X, y, estimator.predict(X), labels=labels)
+            return cls.from_predictions(X, y, predicted, labels=labels)
         probability = np.asarray(estimator.predict_proba(X))
-        predicted = np.asarray(estimator.classes_)[probability.argmax(axis=1)]
-        return cls.from_predictions(
-            X, y, predicted, sureness=probability.max(axis=1), labels=labels
-        )
+        column = {label: i for i, label in enumerate(np.asarray(estimator.classes_).tolist())}
+        chosen = [column[label] for label in predicted.tolist()]
+        sureness = probability[np.arange(len(predicted)), chosen]
+        return cls.from_predictions(X, y, predicted, sureness=sureness, labels=labels)
 
     @property
     def classes(self) -> np.ndarray:

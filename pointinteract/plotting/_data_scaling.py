@@ -82,6 +82,10 @@ class DataScalingDisplay:
                 f"table must have the columns {', '.join(_COLUMNS)} and at least one row; got "
                 f"{len(table)} rows of {list(table.columns)}."
             )
+        for name in ("share", "accuracy", "control"):
+            known = table[name].dropna().tolist() if name in table.columns else []
+            if known and not pd.api.types.is_numeric_dtype(pd.Series(known)):
+                raise ValueError(f"{name} must be numbers, got {known[:4]}.")
         if not ((table["share"] > 0) & (table["share"] <= 1)).all():
             raise ValueError(
                 f"share must be above 0 and at most 1; got {sorted(set(table['share']))}."

@@ -146,7 +146,7 @@ class EmbeddingDisplay:
                 "features must be (n_clouds, n_features) with at least 3 clouds, got shape "
                 f"{features.shape}."
             )
-        check_consistent_length(features, y)
+        check_consistent_length(features, y, X)
         if method == "pca":
             pca = PCA(n_components=2, svd_solver="full").fit(features)
             shares = pca.explained_variance_ratio_

@@ -153,6 +153,8 @@ class PartsDisplay:
         n_panels = n_columns * len(rows)
         if axes is None:
             _, axes = make_grid(n_panels, n_columns=n_columns if both else None)
+        elif not np.iterable(axes):
+            axes = [axes]
         if len(axes) != n_panels:
             raise ValueError(
                 f"axes must be {n_panels}, {n_columns} for each of {len(rows)} clouds; "
@@ -181,6 +183,11 @@ class PartsDisplay:
             raise ValueError("PartsDisplay needs truth, predicted or both; got neither.")
         if len(self.clouds) == 0:
             raise ValueError("There is no cloud to draw.")
+        for name, told in (("titles", self.titles), ("scores", self.scores)):
+            if told is not None and len(told) != len(self.clouds):
+                raise ValueError(
+                    f"{name} must be one a cloud; got {len(told)} for {len(self.clouds)} clouds."
+                )
         for labels in given:
             if len(labels) != len(self.clouds):
                 raise ValueError(
@@ -189,7 +196,13 @@ class PartsDisplay:
                 )
         rows = []
         for number, cloud in enumerate(self.clouds):
-            points = np.asarray(cloud)[:, :3]
+            points = np.asarray(cloud)
+            if points.ndim != 2 or points.shape[1] < 3:
+                raise ValueError(
+                    "clouds must be a sequence of arrays (n_points, 3 or more); cloud "
+                    f"{number} has shape {points.shape}."
+                )
+            points = points[:, :3]
             labels = [np.asarray(row[number]) for row in given]
             for row in labels:
                 if row.shape != points.shape[:1]:
@@ -197,6 +210,11 @@ class PartsDisplay:
                         f"cloud {number} has {len(points)} points, and labels of shape "
                         f"{row.shape}."
                     )
+            if len({row.dtype.kind in "OU" for row in labels}) > 1:
+                raise ValueError(
+                    f"truth and predicted must name parts alike; cloud {number} has "
+                    f"{labels[0].dtype} and {labels[1].dtype}."
+                )
             rows.append((points, labels))
         return rows
 

@@ -99,6 +99,8 @@ def spread_out(heights: np.ndarray, gap: float) -> np.ndarray:
     The order stays. Least squares under that condition is a monotone regression of the heights
     less what the gaps take (pool adjacent violators).
     """
+    if not len(heights):
+        return np.empty(0)
     order = np.argsort(heights, kind="stable")
     shifted = np.asarray(heights, dtype=float)[order] - gap * np.arange(len(heights))
     pools: list[list[float]] = []  # mean and number of each pool

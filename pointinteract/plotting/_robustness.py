@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from pointinteract.plotting._cloud import TEXT_COLOR, make_grid, plot_safe
@@ -60,7 +61,7 @@ class RobustnessDisplay:
 
         Parameters
         ----------
-        axes : matplotlib Axes or sequence of Axes, optional
+        axes : matplotlib Axes, or sequence or array of Axes, optional
             One for one result; one for each corruption for several.
 
         Returns
@@ -99,17 +100,12 @@ class RobustnessDisplay:
         if axes is None:
             pyplot = import_optional("matplotlib.pyplot", extra="plot", purpose="drawing")
             return pyplot.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
-        return axes[0] if isinstance(axes, Sequence) else axes
+        return _given(axes, 1, "for one result")[0]
 
     def _grid(self, axes: Any, n_panels: int) -> "list[Axes]":
         if axes is None:
             return make_grid(n_panels, panel_size=2.6, panel_height=2.4)[1]
-        given = list(axes) if isinstance(axes, Sequence) else [axes]
-        if len(given) != n_panels:
-            raise ValueError(
-                f"axes must be {n_panels}, one for each corruption, got {len(given)}."
-            )
-        return given
+        return _given(axes, n_panels, "one for each corruption")
 
     def _draw(self, ax: "Axes", lines: Mapping[str, pd.Series]) -> None:
         for number, (name, line) in enumerate(lines.items()):
@@ -140,6 +136,14 @@ class RobustnessDisplay:
         if outside:
             place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
         ax.legend(frameon=False, fontsize=8, labelcolor=TEXT_COLOR, **place)
+
+
+def _given(axes: Any, n_panels: int, why: str) -> "list[Axes]":
+    """Axes that the user gave: one, several, or an array of them as from ``subplots``."""
+    given = list(np.ravel(np.asarray(axes, dtype=object)))
+    if len(given) != n_panels:
+        raise ValueError(f"axes must be {n_panels}, {why}, got {len(given)}.")
+    return given
 
 
 def _curves(frame: pd.DataFrame) -> dict[str, pd.Series]:

@@ -94,6 +94,7 @@ class ZeroShotMixin:
         ----------
         X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
         vectors : array of shape (n_classes, D)
+            Of any length.
 
         Returns
         -------
@@ -125,14 +126,20 @@ class ZeroShotMixin:
         vectors = self.encode_classes(class_names, templates=templates)
         return _named(class_names, self.score_classes(X, vectors))
 
-    def _judge(self, clouds: np.ndarray, vectors: np.ndarray) -> Bunch:
+    def _judge(self, clouds: np.ndarray, vectors: Any) -> Bunch:
+        vectors = np.asarray(vectors, dtype=np.float32)
+        if vectors.ndim != 2:
+            raise ValueError(
+                "vectors must be an array (n_classes, D), one vector a class, as encode_classes "
+                f"gives them; got shape {vectors.shape}."
+            )
         if clouds.shape[1] != vectors.shape[1]:
             raise ValueError(
                 f"clouds have vectors of width {clouds.shape[1]} and classes of width "
                 f"{vectors.shape[1]}, so they do not lie in one space: words must be read by the "
                 "encoder that the network was aligned with."
             )
-        scores = self._scores(clouds, vectors)
+        scores = self._scores(clouds, unit_rows(vectors))
         chances = scipy.special.softmax(self._scale() * scores.astype(np.float64), axis=1)
         return Bunch(scores=scores, probabilities=chances.astype(np.float32))
 
@@ -202,6 +209,7 @@ class TwoQueriesMixin(ZeroShotMixin):
         ----------
         X : array of shape (n_clouds, n_points, n_channels) or list of (n_points_i, n_channels)
         vectors : array of shape (n_classes, D)
+            Of any length.
         feature, ratio : as in `encode_clouds`
 
         Returns

@@ -187,8 +187,12 @@ def _name_estimators(estimators: Any) -> dict[str, Any]:
     if not named:
         raise ValueError("estimators must hold at least one, got none.")
     for name, estimator in named.items():
-        if isinstance(estimator, type) or not hasattr(estimator, "fit"):
-            raise TypeError(f"estimators must have a method fit; {name!r} is {estimator!r:.80}.")
+        wanted = ("fit", "get_params", "__sklearn_tags__")
+        if isinstance(estimator, type) or not all(hasattr(estimator, has) for has in wanted):
+            raise TypeError(
+                "estimators must have a method fit, and be made as scikit-learn's are (from its "
+                f"BaseEstimator); {name!r} is {estimator!r:.80}."
+            )
         if getattr(estimator, "checkpoint", None) is not None:
             raise ValueError(
                 f"{name!r} has a checkpoint, one file for one fit, and here are several fits; "

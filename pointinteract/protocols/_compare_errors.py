@@ -1,6 +1,8 @@
-"""What a protocol raises for an estimator of a kind that it says nothing about."""
+"""What protocols refuse: estimators of the wrong kind, and labels with nothing in common."""
 
-__all__ = ["NotApplicableError"]
+import numpy as np
+
+__all__ = ["NotApplicableError", "check_common_class"]
 
 
 class NotApplicableError(TypeError):
@@ -18,3 +20,13 @@ class NotApplicableError(TypeError):
     ...         raise NotApplicableError("it has no features before it has seen labels")
     ...     return float(estimator.transform(X_test).std())
     """
+
+
+def check_common_class(name: str, labels: np.ndarray, whose: str, known: np.ndarray) -> None:
+    """Raise if none of the labels is among the known ones: such a score of 0 says nothing."""
+    here, there = sorted(set(labels.tolist())), sorted(set(known.tolist()))
+    if not set(here) & set(there):
+        raise ValueError(
+            f"{name} has no class of {whose}: it holds {here[:5]}, {whose} {there[:5]}. Are both "
+            "labels, and not names once?"
+        )

@@ -58,9 +58,10 @@ class ComparisonReport:
     def pivot(self, *, digits: int = 1) -> pd.DataFrame:
         """Methods by protocols at a glance: accuracy in percent, "mean ± sd over seeds", as text.
 
-        Of several variants of a protocol the first is shown, which is not the one with figures
-        chosen the papers' way; the column names it if it is the same for all methods. "–" is
-        where a protocol does not apply, "failed" where no seed came to a number.
+        Of several variants of a protocol the first is shown, and what is published (a fixed C,
+        the best round or epoch) only where there is no other; the column names the variant if
+        it is the same for all methods. "–" is where a protocol does not apply, "failed" where no
+        seed came to a number.
 
         Parameters
         ----------
@@ -72,15 +73,18 @@ class ComparisonReport:
         table : DataFrame of str
             ``method`` as its index, a column for each protocol.
         """
-        first = self.frame.drop_duplicates(["method", "protocol"])
-        columns = {}
-        for protocol, rows in first.groupby("protocol", sort=False):
+        chosen_their_way = self.frame["variant"].str.startswith("published").to_numpy()
+        ordered = self.frame.iloc[chosen_their_way.argsort(kind="stable")]
+        first = ordered.drop_duplicates(["method", "protocol"])
+        columns = []
+        for protocol in dict.fromkeys(self.frame["protocol"]):
+            rows = first[first["protocol"] == protocol]
             variants = set(rows["variant"][rows["n"] > 0])
-            name = _name_of_row({"protocol": protocol,
-                                 "variant": variants.pop() if len(variants) == 1 else ""})  # fmt: skip
+            variant = variants.pop() if len(variants) == 1 else ""
             cells = {row["method"]: _mean(row, digits) for row in rows.to_dict("records")}
-            columns[name] = pd.Series(cells, dtype=object)
-        table = pd.DataFrame(columns, index=list(dict.fromkeys(self.frame["method"])))
+            name = _name_of_row({"protocol": protocol, "variant": variant})
+            columns.append(pd.Series(cells, name=name, dtype=object))
+        table = pd.concat(columns, axis=1).reindex(list(dict.fromkeys(self.frame["method"])))
         return table.rename_axis(index="method", columns="protocol")
 
     def to_markdown(self, *, digits: int = 1) -> str:
@@ -126,6 +130,9 @@ class ComparisonReport:
         lines += ["", "How the numbers came about, by the last column:", ""]
         lines += [f"{number}. {' '.join(text.split())}" for text, number in notes.items()]
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return f"accuracy (%), mean ± sd over seeds\n{self.pivot().to_string()}"
 
     def plot(self, ax: "Axes | None" = None) -> "ComparisonDisplay":
         """Draw the means with their spread, and published figures as open marks."""
@@ -185,8 +192,8 @@ def _summarize(
     said = list(dict.fromkeys(ran["selection"]))
     selection = said[0] if said else ""
     if len(said) > 1:
-        by_seed = zip(ran["seed"], ran["selection"], strict=True)
-        selection = "; ".join(f"seed {seed}: {words}" for seed, words in by_seed)
+        seeds = ran.groupby("selection", sort=False)["seed"].agg(list)
+        selection = "; ".join(f"{_seeds(which)}: {words}" for words, which in seeds.items())
     as_it_came = not is_classifier(estimator) or protocol == "vote"
     if said and as_it_came and is_fitted(estimator):
         selection = selection.removesuffix(".")
@@ -208,6 +215,10 @@ def _summarize(
         "selection": selection,
         "error": failures or (errors[0] if errors else ""),
     }
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _published(

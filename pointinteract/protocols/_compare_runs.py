@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 
 from pointinteract.classification import PointClassifier
-from pointinteract.protocols._compare_errors import NotApplicableError
+from pointinteract.protocols._compare_errors import NotApplicableError, check_common_class
 from pointinteract.protocols._compare_store import RunStore
 from pointinteract.protocols._few_shot import few_shot
 from pointinteract.protocols._few_shot_result import BEST_EPOCH_LABEL
@@ -64,7 +64,10 @@ class Unit(NamedTuple):
 
 
 def skip_reason(estimator: Any, protocol: Protocol) -> str:
-    """Why a protocol of ours does not apply to an estimator; "" if it does. Functions raise."""
+    """Why a protocol of ours does not apply to an estimator; "" if it does.
+
+    Functions say it themselves, when called.
+    """
     if protocol.name == "linear_probe":
         if is_classifier(estimator) or not hasattr(estimator, "transform"):
             return f"{NOT_APPLICABLE}it learns by labels, or gives no features"
@@ -221,8 +224,9 @@ def _own_figure(figure: PublishedFigure | None) -> dict[str, Any]:
 
 
 def _run_fine_tune(work: _Workshop, protocol: Protocol) -> list[dict[str, Any]]:
-    classifier = work.trained()
     data = work.data
+    check_common_class("y_test", data.y_test, "y", data.y)
+    classifier = work.trained()
     accuracy = float(np.mean(np.asarray(classifier.predict(data.X_test)) == data.y_test))
     stopped = getattr(classifier, "early_stopping", False)
     how = (
@@ -278,8 +282,8 @@ def _read_result(name: str, result: Any) -> dict[str, Any]:
             f"{name} must return an accuracy, a finite number, or a result with a finite "
             f"accuracy; got {result!r:.80}."
         )
-    row = {"variant": "", "accuracy": float(accuracy),
-           "selection": str(getattr(result, "selection", "the protocol does not say"))}  # fmt: skip
+    selection = str(getattr(result, "selection", "the protocol does not say"))
+    row = {"variant": "", "accuracy": float(accuracy), "selection": selection}
     if hasattr(result, "accuracy"):  # a bare number may have a method std
         row["within_sd"] = _spread(result, "std", "sd")
         figure = getattr(result, "published", None)

@@ -13,7 +13,9 @@ from pointinteract.base import Clouds, check_clouds
 from pointinteract.classification._votes import pick_clouds
 from pointinteract.protocols._readout import check_labels
 
-__all__ = ["Domain", "common_classes", "read_domain", "spell", "synonyms_of"]
+__all__ = [
+    "Domain", "check_synonyms", "common_classes", "read_domain", "spell", "synonyms_of",
+]  # fmt: skip
 
 _RIGHT = (
     "a Bunch with data, target and target_names; a pair of such, to train and to test on; "
@@ -32,6 +34,7 @@ class Domain:
     target_names: list[str] | None  # as given, for decoding numbers
     split_here: bool  # whether it came without a test part
     how: str  # where the two parts come from, in words
+    spelled: frozenset[str]  # names of its classes before synonyms
 
     def only(self, classes: Sequence[str]) -> "Domain":
         """The clouds of some classes."""
@@ -45,6 +48,7 @@ class Domain:
             self.target_names,
             self.split_here,
             self.how,
+            self.spelled,
         )
 
 
@@ -58,9 +62,12 @@ def read_domain(
         for X, y, names in parts
     ]
     given = parts[0][2]
+    spelled = frozenset(
+        label for X, y, names in parts for label in _names_of(name, X, y, names, {}).tolist()
+    )
     if len(named) == 2:
         (X, y), (X_test, y_test) = named
-        return Domain(X, y, X_test, y_test, given, False, "the split it came with")
+        return Domain(X, y, X_test, y_test, given, False, "the split it came with", spelled)
     ((X, y),) = named
     alone = [str(label) for label, count in zip(*np.unique(y, return_counts=True), strict=True)
              if count < 2]  # fmt: skip
@@ -75,7 +82,7 @@ def read_domain(
     rows, rows_test = np.sort(rows), np.sort(rows_test)
     how = f"a random split by class that keeps {test_size:.0%} for the test"
     X_test, y_test = pick_clouds(X, rows_test), y[rows_test]
-    return Domain(pick_clouds(X, rows), y[rows], X_test, y_test, given, True, how)
+    return Domain(pick_clouds(X, rows), y[rows], X_test, y_test, given, True, how, spelled)
 
 
 def common_classes(
@@ -87,6 +94,8 @@ def common_classes(
     ]
     common = has[0] & has[1]
     if wanted is not None:
+        if len(set(wanted)) < 2:
+            raise ValueError(f"classes must name two or more, got {list(wanted)}.")
         lacking = sorted(set(wanted) - common)
         if lacking:
             raise ValueError(
@@ -101,6 +110,16 @@ def common_classes(
             "{'desk': 'table'} for those called otherwise."
         )
     return sorted(common)
+
+
+def check_synonyms(source: Domain, target: Domain, synonyms: Mapping[str, str]) -> None:
+    """Raise if a name to be changed is in neither data set: a slip of the pen, most likely."""
+    unknown = sorted(set(synonyms) - source.spelled - target.spelled)
+    if unknown:
+        raise ValueError(
+            f"classes maps {unknown}, which neither data set has; source has "
+            f"{sorted(source.spelled)}, target {sorted(target.spelled)}."
+        )
 
 
 def synonyms_of(classes: Any) -> tuple[dict[str, str], list[str] | None]:
@@ -148,8 +167,8 @@ def _names_of(
     name: str, X: Any, y: Any, names: list[str] | None, synonyms: Mapping[str, str]
 ) -> np.ndarray:
     labels = check_labels(f"labels of {name}", y, X)
-    if labels.dtype.kind in "iu":
-        if names is None:
+    if labels.dtype.kind in "iubf":
+        if names is None or labels.dtype.kind in "bf":
             raise ValueError(
                 f"labels of {name} must be names of classes: a number means one class here and "
                 "another there. Give a Bunch with target_names, or names as labels."

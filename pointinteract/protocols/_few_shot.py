@@ -343,9 +343,9 @@ def _name_protocol(protocol: str, trunk: str, classifier: Any) -> str:
 def _say_selection(
     learner: Any, ours: bool, source: str, n_episodes: int, groups: Any, report: str | None
 ) -> str:
-    begun = "The settings were fixed beforehand" if ours else "The classifier saw the support alone"
+    settings = "settings were fixed beforehand" if ours else "classifier saw the support alone"
     chosen = say_epochs(learner, "the support", "queries")
-    chosen = chosen or f"{begun}, and nothing was chosen on queries"
+    chosen = chosen or f"The {settings}, and nothing was chosen on queries"
     apart = "" if groups is None else "support from the training split, queries from the test one"
     episodes = "one episode" if n_episodes == 1 else f"mean of {n_episodes} episodes"
     text = f"{chosen}; {episodes}{', ' + apart if apart else ''}; {source}."

@@ -211,14 +211,22 @@ def _read_episode(
             where = f"{path}: item {place} of {part!r}"
             if not isinstance(item, (list, tuple)) or len(item) != 3:
                 raise FileFormatError(f"{where} is no triple of a cloud and two labels.")
-            clouds.append((_check_cloud(item[0], where, n_channels), where))
+            clouds.append(_check_cloud(item[0], where, n_channels))
             numbers.append((_whole(item[1], where), _whole(item[2], where), is_test))
     table = np.array(numbers, dtype=np.int64).reshape(-1, 3)
     _check_labels(path, table, way, shot)
     # Before the first copy: one array may stand in for a million clouds.
     itemsize = np.dtype(np.float32).itemsize
-    check_unfolded(path, sum(len(cloud) * n_channels * itemsize for cloud, _ in clouds))
-    points = [_as_points(cloud, where, n_channels) for cloud, where in clouds]
+    check_unfolded(path, sum(len(cloud) * n_channels * itemsize for cloud in clouds))
+    points = [
+        np.ascontiguousarray(cloud[:, :n_channels], dtype=np.float32) for cloud in clouds
+    ]
+    for row, cloud in enumerate(points):
+        if not np.isfinite(cloud).all():
+            part, place = _PARTS[table[row, 2]], row - len(content[_PARTS[0]]) * table[row, 2]
+            raise FileFormatError(
+                f"{path}: item {place} of {part!r} has points that are not finite."
+            )
     document = {"kind": _KIND, "n_way": way, "n_shot": shot, "fold": int(path.stem),
                 "arrays": ["points", "sizes", "labels"], "labels": ["episode", "class", "test"]}
     sizes = np.array([len(cloud) for cloud in points], dtype=np.int64)
@@ -238,13 +246,6 @@ def _check_cloud(cloud: Any, where: str, n_channels: int) -> np.ndarray:
     return cloud
 
 
-def _as_points(cloud: np.ndarray, where: str, n_channels: int) -> np.ndarray:
-    points = np.ascontiguousarray(cloud[:, :n_channels], dtype=np.float32)
-    if not np.isfinite(points).all():
-        raise FileFormatError(f"{where} has points that are not finite.")
-    return points
-
-
 def _whole(value: Any, where: str) -> int:
     # A number, or an array of one, as ModelNet's labels are stored. Nothing else is looked into:
     # lists in lists could take for ever.
@@ -254,8 +255,8 @@ def _whole(value: Any, where: str) -> int:
         number = array.reshape(-1)[0]
         if abs(number) < 2**31 and number == int(number):
             return int(number)
-    came = f"{value!r:.60}" if plain else f"a {type(value).__name__}"
-    raise FileFormatError(f"{where} has a label that is no whole number: {came}.")
+    came = f"{value!r:.60}" if array.size and array.dtype.kind in "iuf" else type(value).__name__
+    raise FileFormatError(f"{where} has a label that is no whole number below 2^31: {came}.")
 
 
 def _check_labels(path: Path, table: np.ndarray, way: int, shot: int) -> None:

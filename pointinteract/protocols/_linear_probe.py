@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from pointinteract.protocols._compare_errors import NotApplicableError
+from pointinteract.protocols._compare_errors import NotApplicableError, check_common_class
 from pointinteract.protocols._poolings import check_pooling, pooled_features
 from pointinteract.protocols._published import PublishedFigure, find_published, method_of_class
 from pointinteract.protocols._readout import check_labels, fit_features, is_fitted
@@ -96,6 +96,10 @@ class LinearProbeResult:
             published=np.nan if figure is None else figure.accuracy,
             published_label="" if figure is None else figure.label,
         )
+
+    def __str__(self) -> str:
+        text = f"linear SVM: {100 * self.accuracy:.1f} %. {self.selection}."
+        return text if self.published is None else f"{text} Published: {self.published.label}."
 
 
 def linear_probe(
@@ -272,11 +276,7 @@ def _check_rules(C: Any) -> list[str | float]:
 def _check_classes(y: np.ndarray, y_test: np.ndarray) -> None:
     if len(set(y.tolist())) < 2:
         raise ValueError(f"y must hold at least two classes, got only {y[:1].tolist()}.")
-    if not set(y.tolist()) & set(y_test.tolist()):
-        raise ValueError(
-            f"y_test has no class of y: it holds {sorted(set(y_test.tolist()))[:5]}, y "
-            f"{sorted(set(y.tolist()))[:5]}. Are both labels, and not names once?"
-        )
+    check_common_class("y_test", y_test, "y", y)
 
 
 def _convention_of(pretrainer: Any) -> tuple[_Convention, str]:

@@ -119,6 +119,11 @@ def corruption_robustness(
     X = check_clouds(X)
     y = check_labels("y", y, X)
     known = _known_baseline(baseline, kinds, levels)
+    if isinstance(baseline, RobustnessResult) and baseline.n_clouds != len(y):
+        raise ValueError(
+            f"baseline must have been tested on the same clouds, got {baseline.n_clouds} clouds "
+            f"against {len(y)}."
+        )
     # As it is, so that `corrupt` gives the user the very clouds of the test.
     seed = int(random_state) if isinstance(random_state, Integral) else draw_seed(random_state)
     tested = {}
@@ -127,6 +132,8 @@ def corruption_robustness(
     )
     if baseline is not None and known is None:
         tested["baseline"], _ = fit_classifier(baseline, X_train, y_train, probe=probe, seed=seed)
+    for role, classifier in tested.items():
+        _check_common(role, classifier, y)
     scores = _score_all(tested, X, y, kinds, levels, seed, n_jobs, progress)
     clean, table = _tables(scores["estimator"], kinds, levels)
     name = None
@@ -165,6 +172,19 @@ def _check_what(
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name} must be one or more, all different; got {values}.")
     return kinds, numbers
+
+
+def _check_common(name: str, classifier: Any, y: np.ndarray) -> None:
+    """Raise where numbers would be compared to names, which are never equal."""
+    classes = getattr(classifier, "classes_", None)
+    if classes is None:
+        return
+    classes, labels = list(np.asarray(classes).tolist()), np.unique(y).tolist()
+    if not set(classes) & set(labels):
+        raise ValueError(
+            f"y must be labels of the classes that {name} was taught, some of them at least; "
+            f"it has {classes[:10]}, y has {labels[:10]}."
+        )
 
 
 def _known_baseline(

@@ -104,7 +104,9 @@ def published_robustness() -> pd.DataFrame:
     published : DataFrame
         Indexed by network, columns ``mce``, ``rmce``, ``clean_accuracy``; relative to the
         published DGCNN, on corrupted test clouds of ModelNet40. One trained network each; no
-        spread over seeds was published.
+        spread over seeds was published. The `mce` and `rmce` of Point-BERT are, to the last
+        digit, those that the same page gives for Point-BERT in part segmentation, so that one
+        of the two may be a slip of its authors.
 
     References
     ----------

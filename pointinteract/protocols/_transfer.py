@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix
 
 from pointinteract.protocols._domains import (
     Domain,
+    check_synonyms,
     common_classes,
     read_domain,
     spell,
@@ -154,6 +155,11 @@ def domain_shift(
     check_option("adapt", adapt, ("none", "linear"))
     test_size = check_real("test_size", test_size, open_minimum=True, maximum=1,
                            open_maximum=True)  # fmt: skip
+    if adapt == "linear" and not hasattr(estimator, "transform"):
+        raise TypeError(
+            'adapt="linear" needs features: an estimator with transform, which '
+            f"{type(estimator).__name__} has not."
+        )
     came_fitted = is_predictor(estimator) and is_fitted(estimator)
     if both_directions and came_fitted:
         raise ValueError(
@@ -164,6 +170,7 @@ def domain_shift(
     seed = draw_seed(random_state)
     domains = [read_domain(name, data, synonyms, test_size, seed)
                for name, data in (("source", source), ("target", target))]  # fmt: skip
+    check_synonyms(domains[0], domains[1], synonyms)
     common = common_classes(domains[0], domains[1], wanted)
     if came_fitted and domains[0].split_here:
         raise ValueError(
@@ -259,11 +266,6 @@ def _row(
 
 def _adapted(taught: Any, target: Domain, probe: Any, seed: int) -> FeatureClassifier:
     features = taught.transformer if isinstance(taught, FeatureClassifier) else taught
-    if not hasattr(features, "transform"):
-        raise TypeError(
-            'adapt="linear" needs features: an estimator with transform, which '
-            f"{type(features).__name__} has not."
-        )
     rows = np.asarray(features.transform(target.X))
     return FeatureClassifier(features, make_probe(probe, seed).fit(rows, target.y))
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from pointinteract.base import check_clouds
 from pointinteract.classification._votes import another_look, clouds_to_vote_on
 from pointinteract.explanation._progress import ProgressOption, progress_hook
+from pointinteract.protocols._compare_errors import check_common_class
 from pointinteract.protocols._published import PublishedFigure, find_published, method_names
 from pointinteract.protocols._readout import check_labels
 from pointinteract.training.data import check_augmentation, store_clouds
@@ -98,6 +99,13 @@ class VotingResult:
             rows.append(("published way", self.published_accuracy, _words_of_maximum(self.rounds)))
         return pd.DataFrame(rows, columns=["number", "accuracy", "selection"])
 
+    def __str__(self) -> str:
+        text = (
+            f"votes: {100 * self.accuracy:.1f} %, without votes {100 * self.single_accuracy:.1f} %"
+            f". {self.selection}."
+        )
+        return text if self.published is None else f"{text} Published: {self.published.label}."
+
 
 def vote(
     classifier: Any,
@@ -176,11 +184,7 @@ def vote(
     y = check_labels("y", y, X)
     seed = draw_seed(random_state)
     classes = np.asarray(classifier.classes_)
-    if not set(y.tolist()) & set(classes.tolist()):
-        raise ValueError(
-            f"y has no class of the classifier: it holds {sorted(set(y.tolist()))[:5]}, "
-            f"classes_ {classes[:5].tolist()}. Are both labels, and not names once?"
-        )
+    check_common_class("y", y, "the classifier", classes)
     single, stored, n_points, ask = _prepare(classifier, X, n_points)
     total_votes = int(sum(sizes))
 

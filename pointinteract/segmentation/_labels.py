@@ -68,7 +68,7 @@ def check_categories(categories: Any, n_clouds: int) -> np.ndarray:
             f"categories must hold one category a cloud, ({n_clouds},); got an array of shape "
             f"{array.shape}."
         )
-    if array.dtype.kind == "O":
+    if array.dtype.kind == "O" and all(isinstance(name, str) for name in array):
         array = array.astype(str)
     if array.dtype.kind not in "iubU":
         raise ValueError(f"categories must be integers or strings; got {array.dtype}.")
@@ -101,6 +101,12 @@ def with_parts_of(
 ) -> dict[Any, list[Any]]:
     """Known parts and those that occur in `rows` too, so that a part never learned counts."""
     there = parts_of_categories(rows, categories)
+    known = next(iter(category_parts.values()))
+    found = next(iter(there.values()))
+    if isinstance(known[0], str) != isinstance(found[0], str):
+        raise ValueError(
+            f"y must name parts as fit has seen them, {known[0]!r} for one; got {found[0]!r}."
+        )
     return {
         category: sorted({*parts, *there.get(category, ())})
         for category, parts in category_parts.items()

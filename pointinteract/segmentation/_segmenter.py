@@ -113,9 +113,9 @@ class PointSegmenter(SegmenterSteps):
     After the last epoch the clouds pass through the network once more, in batches as before but
     without a step, to measure the means and variances that BatchNorm layers use in queries. In
     training these follow the weights slowly: after a few dozen steps the network would be far
-    worse in queries than on its own batches. Published code leaves this out, and after the
-    thousands of steps that it takes it makes no difference. A fit that is interrupted ends without
-    it, and `frozen` keeps the trunk out of it.
+    worse in queries than on its own batches. Published code leaves this out; it takes thousands of
+    steps, of ever smaller length, after which there is little left to mend. A fit that is
+    interrupted ends without it, and `frozen` keeps the trunk out of it.
 
     See Also
     --------

@@ -122,6 +122,17 @@ def test_recon_names_the_class_of_largest_cosine(X, recon):
     assert not np.allclose(other.scores, named.scores, atol=1e-3)
 
 
+def test_scores_are_cosines_whatever_the_length_of_the_vectors(X, recon, pointclip):
+    for pre in (recon, pointclip):
+        vectors = pre.encode_classes(NAMES)
+        scores = pre.score_classes(X, vectors).scores
+
+        scaled = pre.score_classes(X, (vectors * [[1], [10], [100]]).tolist()).scores
+        np.testing.assert_allclose(scaled, scores, atol=1e-6)
+        with pytest.raises(ValueError, match=r"one vector a class.*got shape \(\d+,\)"):
+            pre.score_classes(X, vectors[0])
+
+
 def test_a_feature_whose_teacher_was_left_out_is_refused(X, texts):
     words = ReConPretrainer(**SMALL, text_teacher="hashed_ngrams").fit(X, texts=texts)
     pictures = ReConPretrainer(**SMALL, image_teacher="depth_descriptor").fit(X)
@@ -314,6 +325,11 @@ def test_what_cannot_be_compared_is_named(X, recon, pointclip):
         class_(recon, **named).fit(X, ["chair", "lamp"])
     with pytest.raises(TypeError, match="class_names must be strings"):
         class_(recon, class_names=[1, 2]).fit()
+    with pytest.raises(ValueError, match="one of them is blank"):
+        class_(recon, class_names=["chair", " "]).fit()
+    for labels in ([None, 1], [("a", "b"), ("c", "d")], ["a", 1]):
+        with pytest.raises(TypeError, match="labels must be all strings or all numbers"):
+            class_(recon, class_names=dict(zip(labels, NAMES, strict=False))).fit()
     with pytest.raises(ValueError, match="templates must be sentences"):
         class_(recon, **named, templates="a chair").fit()
     with pytest.raises(ValueError, match="holds ready features"):

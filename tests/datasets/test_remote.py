@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from pointinteract.datasets import _download, _unpack
+from pointinteract.datasets import _download, _remote, _unpack
 from pointinteract.datasets._remote import Record, find_data_home, find_or_fetch
 from pointinteract.exceptions import FileFormatError
 from tests.datasets._server import serve
@@ -185,7 +185,7 @@ def test_the_first_checksum_is_remembered_where_none_is_published(record, site, 
     shutil.rmtree(fetch(record, tmp_path))
     site.files["/set.zip"] = pack({**FILES, "set/list.txt": b"tampered"})
 
-    with pytest.raises(OSError, match="first complete download, which .*set.zip.sha256"):
+    with pytest.raises(OSError, match="first complete archive, which .*set.zip.sha256"):
         fetch(record, tmp_path)
     site.files["/set.zip"] = ARCHIVE
     assert fetch(record, tmp_path).is_dir()
@@ -238,6 +238,7 @@ def test_a_file_larger_than_allowed_is_not_stored(record, site, tmp_path, announ
 
     with pytest.raises(OSError, match="allowed"):
         fetch(dataclasses.replace(record, max_bytes=5000), tmp_path)
+    assert all(path.stat().st_size < 200 for path in (tmp_path / "sets").iterdir())
 
 
 def test_a_redirect_to_an_open_connection_is_refused():
@@ -262,6 +263,20 @@ def test_two_at_a_time_download_once(record, site, tmp_path):
         thread.join()
 
     assert len(site.asked) == 1
+
+
+def test_without_locks_the_slower_of_two_takes_what_the_faster_unpacked(
+    record, site, tmp_path, monkeypatch
+):
+    def beaten(archive, target, **limits):
+        plain(archive, target, **limits)
+        plain(archive, target, **limits)
+
+    plain = _remote.unpack
+    monkeypatch.setattr(_remote, "unpack", beaten)
+
+    assert (fetch(record, tmp_path) / "list.txt").is_file()
+    assert left(tmp_path) == ["a.bin", "list.txt", "set.zip.sha256"]
 
 
 def test_the_data_home_is_found(monkeypatch, tmp_path):
@@ -305,6 +320,10 @@ def lying():
         (lambda: ARCHIVE[:5000], "no whole zip"),
         (lambda: ARCHIVE[:2000] + b"?" + ARCHIVE[2001:], "no whole zip"),
         (lambda: b"<html>not found</html>", "no whole zip"),
+        # A member would begin before the file.
+        (lambda: ARCHIVE[:-6] + b"\xff\xff\xff\x7f" + ARCHIVE[-2:], "no whole zip"),
+        (lambda: pack(FILES, zipfile.ZIP_LZMA), "packed by method 14"),
+        (lambda: pack(FILES, zipfile.ZIP_BZIP2), "packed by method 12"),
     ],
 )
 def test_a_bad_archive_leaves_nothing(record, site, tmp_path, content, word):
@@ -327,7 +346,9 @@ def test_an_archive_of_something_else_is_named(record, site, tmp_path):
 
 def test_a_bomb_is_refused_by_its_ratio(tmp_path):
     path = tmp_path / "bomb.zip"
-    path.write_bytes(pack({"a": b"0" * 4_000_000}, zipfile.ZIP_BZIP2))
+    data = pack({"a": b"0" * 50_000}, zipfile.ZIP_DEFLATED)
+    claimed = (4_000_000).to_bytes(4, "little")
+    path.write_bytes(data.replace((50_000).to_bytes(4, "little"), claimed))
 
     with pytest.raises(FileFormatError, match="claims 4000000 bytes"):
         _unpack.unpack(path, tmp_path / "out", max_bytes=10**9, max_files=10)

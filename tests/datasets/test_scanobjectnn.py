@@ -63,6 +63,9 @@ def test_the_folder_around_or_inside_and_the_data_home_do_too(folder, tmp_path, 
         np.testing.assert_array_equal(clouds.data, wanted)
     monkeypatch.setenv("POINTINTERACT_DATA", str(tmp_path))
     assert len(fetch_scanobjectnn(subset="test").data) == 2
+    monkeypatch.chdir(around / "h5_files" / "main_split_nobg")
+    here = fetch_scanobjectnn(variant="obj_only", folder=".")
+    np.testing.assert_array_equal(here.data, wanted)
     # The files of the other folder have the same names: they are not taken for these.
     with pytest.raises(OSError):
         fetch_scanobjectnn(variant="obj_only", folder=around / "h5_files" / "main_split")

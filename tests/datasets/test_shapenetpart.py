@@ -102,6 +102,9 @@ def test_subsets_categories_and_pair(folder, tmp_path):
     assert both.split.tolist() == ["train", "train", "val"]
     assert chairs.split.tolist() == ["train", "test"] and set(chairs.target) == {4}
     assert len(X) == 1 and X[0].shape == (6, 3) and y[0].tolist() == [49] * 6
+    for wrong in ("Chair", []):
+        with pytest.raises(ValueError, match="None or a list of one or more names, got"):
+            fetch_shapenetpart(data_home=tmp_path, categories=wrong, **QUIET)
     with pytest.raises(ValueError, match=r"categories \['Dog'\] are not in ShapeNetPart"):
         fetch_shapenetpart(data_home=tmp_path, categories=["Dog"], **QUIET)
 

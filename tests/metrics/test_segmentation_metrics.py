@@ -27,10 +27,15 @@ def slow_score(truth, guess, parts):
     return sum(scores) / len(scores)
 
 
-labels = st.lists(st.integers(0, 4), min_size=6, max_size=6)
+def labels(of):
+    return st.lists(st.sampled_from(of), min_size=6, max_size=6)
 
 
-@given(st.lists(st.tuples(labels, labels, st.sampled_from(["mug", "cap"])), min_size=1))
+def cloud_of(name):
+    return st.tuples(labels(PARTS[name]), labels(range(5)), st.just(name))
+
+
+@given(st.lists(st.sampled_from(["mug", "cap"]).flatmap(cloud_of), min_size=1))
 def test_scores_are_those_of_the_rule_word_by_word(clouds):
     truth, guess, names = zip(*clouds, strict=True)
 
@@ -141,8 +146,28 @@ def test_mask_of_parts():
         (lambda: restricted_argmax([[[1.0]]], ["mug", "mug"], PARTS), "got 2 for 1 clouds"),
         (lambda: restricted_argmax([[[1.0]]], ["cap"], PARTS), "none of the parts"),
         (lambda: restricted_argmax([[1.0]], ["cap"], PARTS), "n_parts"),
+        (lambda: restricted_argmax([[[1.0]]], ["mug"], [[0]]), "must be a dict .* got list"),
+        (lambda: allowed_parts([], PARTS, [0]), r"got an array of shape \(0,\)"),
+        (lambda: shape_ious(3, [[0]]), "y_true must be the part of every point"),
+        (lambda: shape_ious([[b"a"]], [[b"a"]]), "integers or strings"),
+        (lambda: shape_ious(np.array([[0]], object), [[0]]), "integers or strings; got object"),
     ],
 )
 def test_bad_input_is_refused_with_what_came(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+@pytest.mark.parametrize("score", [shape_ious, instance_miou, class_miou, part_iou_table])
+@pytest.mark.parametrize(
+    ("truth", "parts", "message"),
+    [
+        # Without the check, a cloud that has none of these parts would score 1.
+        (["rim", "body"], [0, 1], r"cloud 0 has \['body', 'rim'\], .* category 'mug': \[0, 1\]"),
+        ([0, 5], [0, 1], r"cloud 0 has \[5\]"),
+        ([0, 5], [], r"cloud 0 has \[0, 5\]"),
+    ],
+)
+def test_parts_that_the_category_lacks_are_no_perfect_score(score, truth, parts, message):
+    with pytest.raises(ValueError, match=message):
+        score([truth], [truth], ["mug"], category_parts={"mug": parts})

@@ -157,8 +157,9 @@ def test_asking_changes_nothing(trained_clouds):
     np.testing.assert_array_equal(pre.transform(trained_clouds), features)
     assert not any(len(module._forward_pre_hooks) for module in pre.module_.modules())
     model = network(ReCon).train()
+    model.blocks[0].eval()  # a frozen part
     attention_maps(model, trained_clouds)
-    assert model.training
+    assert model.training and model.blocks[1].training and not model.blocks[0].training
 
 
 def test_clouds_of_many_sizes_are_lists_and_agree_with_each_alone(trained_clouds):

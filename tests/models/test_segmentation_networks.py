@@ -193,6 +193,16 @@ def test_dgcnn_by_the_names_of_the_public_version(points, category):
     same(module(points, category), F.linear(rows, state["conv11.weight"].flatten(1)))
 
 
+def test_pointnet2_has_the_numbers_of_the_authors():
+    with torch.device("meta"):
+        single = create_segmentation_model("pointnet2_ssg", n_classes=50)
+        multi = create_segmentation_model("pointnet2_msg", n_classes=50)
+
+    assert single.encoder.config["n_neighbors"] == ((64,), (64,))
+    assert multi.encoder.config["n_neighbors"] == ((32, 64, 128), (64, 128))
+    assert [len(step.layers) for step in (single.to_points, multi.to_points)] == [3, 2]
+
+
 def test_blocks_that_are_used():
     assert tapped_blocks(12) == (4, 8, 12)
     assert tapped_blocks(4) == (1, 3, 4)

@@ -219,3 +219,7 @@ def test_more_patches_than_in_pretraining():
 
     assert module.encoder.n_groups == 48 and trunk.n_groups == 32
     assert module.config["dropout"] == 0.1
+    with pytest.raises(TypeError, match=r"ReCon takes no n_group; it takes .*, n_groups\."):
+        segmentation_model_for(trunk, n_classes=3, n_group=48)
+    with pytest.raises(TypeError, match="DGCNN takes no n_groups; it takes .*dropout"):
+        segmentation_model_for(models.create_model("dgcnn"), n_classes=3, n_groups=48)

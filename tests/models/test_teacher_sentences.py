@@ -105,6 +105,8 @@ def test_cache_tells_settings_apart_and_copies_alike(folder, tmp_path):
 def test_what_is_no_text_is_refused(folder):
     with pytest.raises(TypeError, match="texts must be strings; got 3"):
         SentenceEncoder(folder).encode(["a", 3])
+    with pytest.raises(TypeError, match="a list of strings, got one string"):
+        SentenceEncoder(folder).encode("a chair")  # and not its seven letters
     with pytest.raises(ValueError, match="length must be in"):
         SentenceEncoder(folder, length=0)
 

@@ -126,6 +126,7 @@ def test_given_axes_are_used_and_counted():
     display = AttentionDisplay(make_maps())
 
     assert display.plot(axes.ravel()).figure_ is axes[0, 0].figure
+    assert display.plot(axes).axes_ == list(axes.ravel())
     with pytest.raises(ValueError, match=r"axes must be 8, 4 for each of 2 clouds; got 4\."):
         display.plot(axes[0])
 

@@ -30,6 +30,9 @@ class Classifier:
         chances[np.arange(8), rows] = SURE
         return chances
 
+    def predict(self, X):
+        return SAID
+
 
 def widest(ax):
     """How far the dots of a picture reach, which tells the clouds above apart."""
@@ -54,6 +57,17 @@ def test_classifier_is_asked_and_its_sureness_kept():
 
     np.testing.assert_array_equal(display.y_pred, SAID)
     np.testing.assert_allclose(display.sureness, SURE)
+
+
+def test_a_classifier_that_decides_by_a_threshold_is_taken_at_its_word():
+    class Cautious(Classifier):
+        def predict(self, X):
+            return np.where(SURE > 0.6, SAID, "bed")
+
+    display = CloudConfusionDisplay.from_estimator(Cautious(), X, TRUTH)
+
+    np.testing.assert_array_equal(display.y_pred, np.where(SURE > 0.6, SAID, "bed"))
+    np.testing.assert_allclose(display.sureness, np.where(SURE > 0.6, SURE, (1 - SURE) / 2))
 
 
 def test_classifier_without_probabilities_is_asked_for_labels():

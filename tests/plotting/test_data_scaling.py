@@ -112,9 +112,16 @@ def test_methods_are_chosen_and_ordered():
         (make_table().assign(share=5), {}, r"share must be above 0 and at most 1; got \[5\]"),
         (make_table().assign(accuracy=81.2), {}, "accuracy must be numbers from 0 to 1; got"),
         (make_table().assign(control=True), {}, "control must be numbers from 0 to 1"),
+        (make_table().assign(accuracy="81%"), {}, "accuracy must be numbers, got .'81%'"),
         (make_table(), {"methods": ["ReCon"]}, "no method 'ReCon'; it has .'generative'"),
     ],
 )
 def test_tables_of_another_kind_are_refused(table, asked, words):
     with pytest.raises(ValueError, match=words):
         DataScalingDisplay.from_frame(table, **asked)
+
+
+def test_without_any_accuracy_there_is_nothing_to_name():
+    display = DataScalingDisplay.from_frame(make_table().assign(accuracy=np.nan)).plot()
+
+    assert not display.ax_.texts

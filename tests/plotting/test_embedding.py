@@ -131,6 +131,7 @@ def test_few_clouds_are_enough():
 @pytest.mark.parametrize(
     ("features", "y", "asked", "words"),
     [
+        (np.zeros((5, 2)), list("aabbc"), {"X": np.zeros((4, 9, 3))}, "inconsistent numbers"),
         (np.zeros((5, 2)), list("aabbc"), {"method": "umap"}, "one of 'tsne', 'pca'; got 'umap'"),
         (np.zeros((2, 4)), list("ab"), {}, r"at least 3 clouds, got shape \(2, 4\)"),
         (np.zeros((5, 2)), list("ab"), {}, "inconsistent numbers of samples"),

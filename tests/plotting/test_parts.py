@@ -122,6 +122,7 @@ def test_given_axes_are_used_and_counted():
     assert display.plot(axes).figure_ is axes[0].figure
     with pytest.raises(ValueError, match=r"axes must be 3, 3 for each of 1 clouds; got 2\."):
         display.plot(axes[:2])
+    assert PartsDisplay(clouds(4), labels).plot(axes[0]).axes_ == [axes[0]]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,10 @@ def test_given_axes_are_used_and_counted():
         (PartsDisplay([], []), "no cloud"),
         (PartsDisplay(clouds(3), []), "got 0 rows of labels for 1 clouds"),
         (PartsDisplay(clouds(3), [[0, 1]]), r"cloud 0 has 3 points, and labels of shape \(2,\)"),
+        (PartsDisplay(clouds(3)[0], np.zeros(3, int)), r"cloud 0 has shape \(3,\)"),
+        (PartsDisplay(clouds(2), [[0, 1]], titles=[]), "titles must be one a cloud; got 0 for 1"),
+        (PartsDisplay(clouds(2), [[0, 1]], scores=[1, 1]), "scores must be one a cloud; got 2"),
+        (PartsDisplay(clouds(1), [[0]], [["a"]]), "name parts alike; cloud 0 has int64 and <U1"),
     ],
 )
 def test_what_does_not_fit_is_refused(display, message):

@@ -241,12 +241,36 @@ def broken(**change):
         (broken(train=lambda items: [(np.full((4, 3), np.nan), 0, 7), *items[1:]]), "not finite"),
         (broken(train=lambda items: [(items[0][0], 0.5, 7), *items[1:]]), "no whole number"),
         (broken(train=lambda items: [(items[0][0], -1, 7), *items[1:]]), "from 0 to 1"),
+        (broken(train=lambda items: [(items[0][0], 1e300, 7), *items[1:]]), "no whole number"),
+        (broken(train=lambda items: [(items[0][0], [0], 7), *items[1:]]), "below 2.31: list"),
+        (broken(test=lambda items: [*items, (np.full((4, 3), np.nan), 1, 4)]), "6 of 'test'.*fin"),
+        (broken(train=lambda items: [(np.full((4, 3), "1"), 0, 7), *items[1:]]), "dtype <U1"),
     ],
 )
 def test_episodes_that_are_none_are_refused(tmp_path, episode, words):
     write(tmp_path, episode)
 
     with pytest.raises(FileFormatError, match=words):
+        convert_few_shot_pickles(tmp_path, tmp_path / "arrays")
+
+
+def test_one_cloud_thousands_of_times_fills_neither_memory_nor_disk(tmp_path):
+    episode = make_episode()
+    episode["test"] += [episode["test"][0]] * 20_000
+    write(tmp_path, episode)
+
+    with pytest.raises(FileFormatError, match="refers to the same arrays so often"):
+        convert_few_shot_pickles(tmp_path, tmp_path / "arrays")
+    assert not (tmp_path / "arrays").exists()
+
+
+def test_a_label_of_lists_in_lists_is_not_looked_into(tmp_path):
+    label = [0]
+    for _ in range(40):
+        label = [label, label]
+    write(tmp_path, broken(train=lambda items: [(items[0][0], label, 7), *items[1:]]))
+
+    with pytest.raises(FileFormatError, match="no whole number"):
         convert_few_shot_pickles(tmp_path, tmp_path / "arrays")
 
 

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pointinteract.classification import PointClassifier
@@ -182,6 +183,36 @@ def test_published_trunk_trains_the_class_query_and_moves_batch_norm(kinds):
     assert all("cls" in name or "running" in name or "batches" in name for name in moved)
     assert any("running" in name for name in moved)
     assert found.protocol == "MLP-LINEAR, trunk in training mode"
+
+
+@pytest.mark.parametrize("trunk", ["frozen", "published"])
+def test_a_fitted_classifier_serves_as_trunk_and_stays_as_it_is(kinds, trunk):
+    X, y = kinds
+    fitted = PointClassifier("pointnet_basic", max_epochs=1, random_state=0).fit(X, y)
+    before = fitted.predict_proba(X)
+
+    found = frozen_head(fitted, X, y, X, y, trunk=trunk, max_epochs=2, random_state=0)
+
+    assert "as it came, fitted" in found.selection
+    assert np.array_equal(fitted.predict_proba(X), before)
+    with pytest.raises(NotFittedError, match="learns from labels"):
+        frozen_head(PointClassifier(), X, y, X, y, trunk=trunk)
+
+
+def test_early_stopping_is_said_and_runs_have_seeds_of_their_own(kinds, pretrained):
+    X, y = kinds
+    settings = PointClassifier(max_epochs=2, early_stopping=True, random_state=3)
+
+    found = frozen_head(pretrained, X, y, X, y, trunk="published", classifier=settings,
+                        report="published", n_runs=2, random_state=0)  # fmt: skip
+
+    assert "chosen on a part of the training clouds held back" in found.selection
+    assert "last of" not in found.selection
+    assert [each.seed_ for each in found.classifiers] != [found.classifiers[0].seed_] * 2
+    for each in found.classifiers:  # nor do they carry the test clouds along
+        assert type(each) is PointClassifier
+        assert set(vars(each)) == set(vars(PointClassifier(**each.get_params()).fit(X, y)))
+    assert settings.random_state == 3
 
 
 def test_unfitted_pretrainers_learn_from_the_training_clouds(kinds):

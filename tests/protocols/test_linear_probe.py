@@ -191,6 +191,7 @@ def test_published_figure_stands_beside_with_its_data_set(clouds, labels):
 
     result = linear_probe(pretrainer, clouds, labels, clouds, labels, C="published")
 
+    assert str(result).endswith(" Published: Point-MAE, ModelNet40, linear SVM, 91.0.")
     frame = result.to_frame()
     assert frame["published"].tolist() == pytest.approx([0.91])
     assert frame["published_label"].tolist() == ["Point-MAE, ModelNet40, linear SVM, 91.0"]
@@ -283,6 +284,8 @@ def test_features_that_are_no_rows_are_refused(data):
         ({"C": -1.0}, ValueError, "C must be in"),
         ({"C": []}, ValueError, "one or more different rules"),
         ({"C": [1.0, 1.0]}, ValueError, "one or more different rules"),
+        ({"C": np.array([1.0, 1.0])}, ValueError, "one or more different rules"),
+        ({"C": "cv", "y": ["flat"] * 59 + ["rod"]}, ValueError, "classes of y have \\[59, 1\\]"),
         ({"grid": []}, ValueError, "grid must hold"),
         ({"y": ["flat"] * 60}, ValueError, "at least two classes"),
         ({"y": ["flat"] * 59}, ValueError, "one label for each of the 60 clouds"),

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from torch import nn
 
 from pointinteract.classification import PointClassifier
 from pointinteract.pretraining import (
     CrossPointPretrainer,
     OcCoPretrainer,
     PointBERTPretrainer,
+    PointGPTPretrainer,
     PointMAEPretrainer,
     ReConPretrainer,
     SimCLRPretrainer,
@@ -124,6 +126,11 @@ def test_tables_hold_all_that_the_slides_print(shared):
             "fine_tune",
             "PointNet++, ModelNet40, from scratch, 1k points, 90.7",
         ),
+        (
+            PointGPTPretrainer(size="large"),
+            "vote",
+            "PointGPT-L, ModelNet40, fine-tuned (votes not stated), 1k points, 94.7",
+        ),
         (OcCoPretrainer(), "linear_probe", "OcCo, ModelNet40, linear SVM, 89.2"),
         ("I2P-MAE", "linear_probe", "I2P-MAE, ModelNet40, linear SVM, 93.35"),
     ],
@@ -145,6 +152,7 @@ def test_label_names_method_data_set_and_protocol(estimator, protocol, label):
         (ReConPretrainer(architecture="multitask", image_teacher="depth_descriptor"), "vote"),
         (PointClassifier("dgcnn"), "vote"),
         (PointClassifier("dgcnn", pretrained="file.pth"), "fine_tune"),
+        (PointClassifier(type("PointNetOfMine", (nn.Module,), {})), "fine_tune"),
     ],
 )
 def test_there_is_no_figure_for_what_nobody_published(estimator, protocol):
@@ -176,3 +184,5 @@ def test_another_data_set_has_its_own_figure_and_name():
     assert figure.label == "ReCon, ScanObjectNN PB_T50_RS, fine-tuned, 90.63"
     assert np.isnan(figure.sd)
     assert find_published(RECON, "linear_probe", dataset="ModelNet10") is None
+    with pytest.raises(ValueError, match="dataset must be one of"):
+        find_published(RECON, "linear_probe", dataset="ModelNet")

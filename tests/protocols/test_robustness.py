@@ -217,6 +217,9 @@ def test_several_results_are_drawn_with_a_panel_for_each_corruption(fitted, clou
 
     assert [ax.get_title() for ax in display.axes_] == ["jitter", "scale"]
     assert all(len(ax.lines) == 3 for ax in display.axes_)
+    given = plt.subplots(2, 1)[1]
+    drawn = RobustnessDisplay.from_results({"a": result, "b": result}).plot(given)
+    assert drawn.axes_ == list(given)
     with pytest.raises(ValueError, match="axes must be 2"):
         RobustnessDisplay.from_results({"a": result, "b": result}).plot([display.ax_])
 
@@ -233,6 +236,11 @@ def test_bad_input_is_refused_with_words(fitted, clouds, labels):
         ask("dgcnn")
     with pytest.raises(ValueError, match="one label for each of the 8 clouds"):
         ask(y=labels[:5])
+    with pytest.raises(ValueError, match=r"that estimator was taught.*'flat'.* y has \[0, 1\]"):
+        ask(y=(labels == "flat").astype(int))
+    earlier = ask(corruptions=["jitter"], levels=[1])
+    with pytest.raises(ValueError, match="tested on the same clouds, got 8 clouds against 7"):
+        ask(X=clouds[1:], y=labels[1:], corruptions=["jitter"], levels=[1], baseline=earlier)
     with pytest.raises(ValueError, match="each of corruptions must be one of 'scale'"):
         ask(corruptions=["blur"])
     with pytest.raises(ValueError, match="all different; got"):

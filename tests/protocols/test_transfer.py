@@ -219,8 +219,19 @@ def test_bad_input_is_refused_with_words():
         domain_shift(NearestMean(), X, target)
     with pytest.raises(TypeError, match="classes must be None"):
         domain_shift(NearestMean(), source, source, classes="chair")
-    with pytest.raises(TypeError, match="needs features.*NearestMean has not"):
-        domain_shift(NearestMean(), source, source, adapt="linear")
+    with pytest.raises(ValueError, match=r"must name two or more, got \['chair'\]"):
+        domain_shift(NearestMean(), source, source, classes=["chair"])
+    with pytest.raises(ValueError, match=r"maps \['chiar'\], which neither data set has"):
+        domain_shift(NearestMean(), source, source, classes={"chiar": "seat"})
+    with pytest.raises(ValueError, match="labels of source must be names"):
+        domain_shift(NearestMean(), (X, (np.arange(20) % 2).astype(float)), source)
+
+    class Unasked(NearestMean):
+        def fit(self, X, y):
+            pytest.fail("fitted for nothing")
+
+    with pytest.raises(TypeError, match="needs features.*Unasked has not"):
+        domain_shift(Unasked(), source, source, adapt="linear")
     with pytest.raises(ValueError, match="adapt must be one of 'none', 'linear'"):
         domain_shift(NearestMean(), source, source, adapt="full")
     with pytest.raises(ValueError, match=r"classes with one: \['table'\]"):

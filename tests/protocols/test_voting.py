@@ -151,6 +151,8 @@ def test_votes_without_any_change_are_the_plain_prediction(trained):
     np.testing.assert_array_equal(result.predictions, classifier.predict(X[:, :48]))
     assert result.accuracy == result.single_accuracy
     assert result.augmentation == "none"
+    share = f"{100 * result.accuracy:.1f} %"
+    assert str(result).startswith(f"votes: {share}, without votes {share}. mean of 2 votes")
 
 
 def test_small_clouds_are_filled_up_for_votes_as_they_were_in_training():

@@ -57,6 +57,8 @@ def test_labels_that_cannot_be_are_refused(y, message):
         (KINDS[:2], r"one category a cloud, \(4,\); got an array of shape \(2,\)"),
         (KINDS[:, None], r"shape \(4, 1\)"),
         (KINDS + 0.5, "integers or strings; got float64"),
+        (KINDS.astype(object), "integers or strings; got object"),
+        (np.array(["a", np.nan, "a", "b"], dtype=object), "integers or strings; got object"),
     ],
 )
 def test_categories_that_cannot_be_are_refused(categories, message):
@@ -96,6 +98,13 @@ def test_categories_in_queries_must_be_known():
 def test_parameters_that_make_no_sense_are_refused(parameters, error, message):
     with pytest.raises(error, match=message):
         make(**parameters).fit(X, Y)
+
+
+def test_truth_must_name_parts_as_fit_has_seen_them():
+    segmenter = make().fit(X, Y, KINDS)
+
+    with pytest.raises(ValueError, match="y must name parts as fit has seen them, 0 for one; got"):
+        segmenter.score(X, Y.astype(str), KINDS)
 
 
 def test_failed_fit_leaves_the_one_before():

@@ -17,7 +17,6 @@ from pointinteract.segmentation import PointSegmenter
 NANO = dict(model_options={"n_groups": 8}, max_epochs=1, batch_size=4, random_state=0)
 
 
-
 def same_weights(first, second):
     ours, theirs = first.state_dict(), second.state_dict()
     return [torch.equal(ours[name], theirs[name]) for name in theirs if name in ours]

@@ -5,12 +5,13 @@ import os
 import pickle
 import struct
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from pointinteract.exceptions import FileFormatError
-from pointinteract.utils._restricted_pickle import load_arrays_pickle
+from pointinteract.utils._restricted_pickle import check_unfolded, load_arrays_pickle
 
 CONTENT = {
     "train": [(np.arange(6, dtype=np.float32).reshape(2, 3), 4, "chair"), (np.eye(3), -1, "é")],
@@ -192,6 +193,64 @@ def test_claimed_sizes_take_no_memory(file):
     # In the standard library, this number of a memory cell costs 64 GB.
     assert load_arrays_pickle(file(b"K\x01r\xff\xff\xff\xff.")) == 1
     assert time.perf_counter() - start < 5
+
+
+TEXT = b"X" + struct.pack("<I", 20_000) + b"a" * 20_000
+LATIN = b"X\x06\x00\x00\x00latin1"
+BYTES = b"U\x06S20000K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # One text, or the bytes of one scalar, copied again and again.
+        b"\x80\x02](c_codecs\nencode\nq\x01" + TEXT + b"q\x02" + LATIN + b"q\x03000"
+        + b"h\x01h\x02h\x03\x86R" * 9000 + b"e.",
+        b"\x80\x03](cnumpy.core.multiarray\nscalar\nq\x01cnumpy\ndtype\n" + BYTES + b"q\x02B"
+        + TEXT[1:] + b"q\x03000" + b"h\x01h\x02h\x03\x86R" * 9000 + b"e.",
+    ],
+    ids=["text", "scalar"],
+)  # fmt: skip
+def test_a_value_copied_over_and_over_is_refused_before_memory_is_full(file, data):
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match="unfolds to more bytes than it has"):
+            load_arrays_pickle(file(data))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_scalars_that_are_long_are_within_what_may_be_copied(file, protocol):
+    content = [np.bytes_(b"x" * 9000), np.str_("y" * 9000), b"z" * 9000]
+
+    assert load_arrays_pickle(file(pickle.dumps(content, protocol))) == content
+
+
+@pytest.mark.parametrize("place", ["dtype", "shape"])
+def test_a_message_does_not_write_out_tuples_in_tuples(file, place):
+    start = time.perf_counter()
+    nested = b"K\x01" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60))
+    data = {
+        "dtype": b"\x80\x02cnumpy\ndtype\n" + nested + b"K\x00K\x01\x87R.",
+        "shape": b"\x80\x02cnumpy.core.numeric\n_frombuffer\n(U\x01acnumpy\ndtype\nU\x02u1K\x00"
+        b"K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        + nested + b"U\x01CtR.",
+    }[place]  # fmt: skip
+
+    with pytest.raises(FileFormatError, match=place):
+        load_arrays_pickle(file(data))
+    assert time.perf_counter() - start < 2
+
+
+def test_arrays_that_stand_in_many_places_may_not_be_copied_to_all(file):
+    path = file(pickle.dumps([np.zeros(100)] * 1000))
+    content = load_arrays_pickle(path)
+
+    with pytest.raises(FileFormatError, match="so often that they unfold to 800000"):
+        check_unfolded(path, sum(array.nbytes for array in content))
+    check_unfolded(path, content[0].nbytes)
 
 
 def test_a_flood_of_instructions_is_stopped(file):
