@@ -12,6 +12,7 @@ from pointinteract.classification._labels import check_same_route
 from pointinteract.classification._steps import ClassifierSteps
 from pointinteract.classification._votes import another_look, clouds_to_vote_on
 from pointinteract.training.data import store_clouds
+from pointinteract.training.statistics import refresh_statistics
 from pointinteract.utils._params import check_int
 
 __all__ = ["PointClassifier"]
@@ -128,6 +129,14 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
     seed_ : int
         Drawn from `random_state`; everything random of the fit follows from it.
 
+    Notes
+    -----
+    After the last epoch of `fit` the clouds pass through the network once more, as they did in
+    training but without a step, to measure what BatchNorm layers use in queries
+    (``training.statistics``). In training that follows the weights slowly, and after a few dozen
+    steps a network that knows its clouds may answer at chance. Early stopping, which scores
+    epochs as they are, and `partial_fit` leave it out.
+
     Examples
     --------
     >>> from pointinteract.classification import PointClassifier
@@ -227,6 +236,9 @@ class PointClassifier(ClassifierMixin, ClassifierSteps):
             self._train(
                 stored, targets, n_epochs=n_epochs, X=X, y=y, stopper=stopper, resumable=True
             )
+            # Not of an earlier epoch that is the best: those were scored as they are.
+            if n_epochs and stopper is None:
+                refresh_statistics(self._run, stored, lambda points, _: self.module_(points))
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None):

@@ -70,6 +70,11 @@ class TransformersTeacher(Teacher):
 
     def encode(self, items: Sequence[Any]) -> np.ndarray:
         """Encode pictures, as `as_pictures` reads them, or strings: (n, feature_dim)."""
+        if isinstance(items, str):  # a sequence, too: its letters would be read
+            raise TypeError(
+                f"expected a list of {'texts' if self.modality == 'text' else 'pictures'}, got "
+                "one string."
+            )
         model = self._loaded()
         features = []
         with torch.inference_mode():

@@ -17,7 +17,7 @@ from pointinteract.protocols._few_shot import few_shot
 from pointinteract.protocols._few_shot_result import BEST_EPOCH_LABEL
 from pointinteract.protocols._linear_probe import linear_probe
 from pointinteract.protocols._published import PublishedFigure
-from pointinteract.protocols._readout import is_fitted
+from pointinteract.protocols._readout import is_fitted, keep_start
 from pointinteract.protocols._voting import vote
 
 __all__ = [
@@ -314,11 +314,7 @@ def fresh(estimator: Any, seed: int) -> Any:
     copy = clone(estimator)
     params: Mapping[str, Any] = copy.get_params(deep=True)
     seeds = [name for name in params if name.split("__")[-1] == "random_state"]
-    copy.set_params(**dict.fromkeys(seeds, seed))
-    start = getattr(estimator, "pretrained", None)
-    if start is not None and hasattr(start, "get_params") and is_fitted(start):
-        copy.set_params(pretrained=start)
-    return copy
+    return keep_start(copy.set_params(**dict.fromkeys(seeds, seed)), estimator)
 
 
 def _is_ours(estimator: Any) -> bool:

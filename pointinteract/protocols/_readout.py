@@ -104,7 +104,7 @@ def fit_classifier(
         if frozen:
             return estimator, f"{name} was used as it came, fitted"
         check_given(X, y, f"{name} is not fitted")
-        return seeded(clone(estimator), seed).fit(X, y), (
+        return keep_start(seeded(clone(estimator), seed), estimator).fit(X, y), (
             f"a clone of {name} was fitted on the {len(y)} training clouds"
         )
     check_given(X, y, f"{name} gives features and no classes")
@@ -143,6 +143,17 @@ def seeded(estimator: Any, seed: int) -> Any:
         if (name == "random_state" or name.endswith("__random_state")) and value is None
     }
     return estimator.set_params(**open_) if open_ else estimator
+
+
+def keep_start(copy: Any, estimator: Any) -> Any:
+    """Let a clone of a classifier start from what the classifier does, where that is fitted.
+
+    Cloned along, a fitted pretrainer would be pre-trained anew on the clouds of the classifier.
+    """
+    start = getattr(estimator, "pretrained", None)
+    if start is not None and hasattr(start, "get_params") and is_fitted(start):
+        copy.set_params(pretrained=start)
+    return copy
 
 
 def name_of(estimator: Any) -> str:

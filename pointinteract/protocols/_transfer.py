@@ -23,6 +23,7 @@ from pointinteract.protocols._readout import (
     fit_classifier,
     is_fitted,
     is_predictor,
+    keep_start,
     make_probe,
 )
 from pointinteract.utils._params import check_option, check_real
@@ -199,7 +200,9 @@ def _one_way(
 ) -> DomainShiftResult:
     begun = time.perf_counter()
     taught, how = fit_classifier(estimator, source.X, source.y, probe=probe, seed=seed)
-    fresh = clone(estimator) if is_predictor(estimator) else estimator
+    fresh = estimator
+    if is_predictor(estimator):
+        fresh = keep_start(clone(estimator), estimator)
     reference, _ = fit_classifier(fresh, target.X, target.y, probe=probe, seed=seed)
 
     def ask(classifier: Any, domain: Domain) -> np.ndarray:

@@ -16,7 +16,7 @@ from pointinteract.classification._build import pretrained_encoder
 from pointinteract.classification._votes import pick_clouds
 from pointinteract.exceptions import CheckpointError
 from pointinteract.protocols._heads import HeadClassifier
-from pointinteract.protocols._readout import is_fitted, name_of, seeded
+from pointinteract.protocols._readout import is_fitted, keep_start, name_of, seeded
 
 __all__ = [
     "WatchedClassifier",
@@ -181,9 +181,7 @@ def unfitted_copy(learner: Any) -> Any:
     What a PointClassifier starts from is not copied and stays fitted: cloned, it would be
     pre-trained anew on the few clouds that it is given.
     """
-    if isinstance(learner, PointClassifier):
-        return type(learner)(**learner.get_params(deep=False))
-    return clone(learner)
+    return keep_start(clone(learner), learner)
 
 
 def seed_of_run(seed: int, number: int) -> int:
@@ -206,7 +204,7 @@ def score_run(
         own = fit_watched(own, X, y, X_test, y_test) if watched else own.fit(X, y)
     row: dict[str, Any] = {"accuracy": float(np.mean(own.predict(X_test) == y_test))}
     if watched:
-        row |= best_epoch(own)
+        row |= best_epoch(own, row["accuracy"])
     return row | {"seconds": time.perf_counter() - started}, own
 
 
@@ -262,8 +260,13 @@ def fit_watched(classifier: Any, X: Any, y: np.ndarray, X_test: Any, y_test: np.
     )
 
 
-def best_epoch(fitted: Any) -> dict[str, float]:
-    """The epoch with the best accuracy on the test clouds (the first of equals), and that."""
-    accuracies = fitted.history_["test_accuracy"].to_numpy()
+def best_epoch(fitted: Any, at_last: float) -> dict[str, float]:
+    """The epoch with the best accuracy on the test clouds (the first of equals), and that.
+
+    Epochs count as they were. The last also counts as it is after `fit`, which measures the
+    statistics of BatchNorm anew: accuracy `at_last`.
+    """
+    accuracies = fitted.history_["test_accuracy"].to_numpy(copy=True)
+    accuracies[-1] = max(accuracies[-1], at_last)
     best = int(accuracies.argmax())
     return {"best_test_epoch": best + 1, "best_test_epoch_accuracy": float(accuracies[best])}

@@ -418,6 +418,13 @@ def test_clip_text_features_do_not_depend_on_the_batch(clip_folder):
     assert not np.allclose(features[0], features[1], atol=1e-3)
 
 
+def test_one_string_is_not_read_letter_by_letter(clip_folder):
+    teacher = resolve_teacher(str(clip_folder), modality="text")
+
+    with pytest.raises(TypeError, match="expected a list of texts, got one string"):
+        teacher.encode("chair")
+
+
 def test_clip_is_shown_pictures_of_clouds_and_pickles_without_weights(clip_folder):
     clouds = boxes_and_balls(n_clouds=3)
     teacher = resolve_teacher(clip_folder, from_clouds=True)

@@ -174,6 +174,31 @@ def test_estimators_are_cloned_unless_they_came_fitted():
     assert features.n_clouds_ == 3
 
 
+class FromStart(NearestMean):
+    """A classifier that begins with what a pretrainer learned."""
+
+    def __init__(self, pretrained=None):
+        self.pretrained = pretrained
+
+    def fit(self, X, y):
+        self.start_ = self.pretrained
+        return super().fit(X, y)
+
+
+def test_what_a_classifier_starts_from_stays_fitted(monkeypatch):
+    trained = []
+    monkeypatch.setattr(
+        FromStart, "predict", lambda self, X: trained.append(self) or NearestMean.predict(self, X)
+    )
+    start = Means().fit(np.zeros((3, 8, 3)))
+
+    domain_shift(FromStart(start), bunch_of(["chair", "table"]), bunch_of(["chair", "table"]),
+                 random_state=0)  # fmt: skip
+
+    assert trained and all(classifier.start_ is start for classifier in trained)
+    assert start.n_clouds_ == 3
+
+
 def test_a_classifier_that_came_fitted_may_name_other_classes():
     names = ["chair", "table", "lamp"]
     source = bunch_of(names)
