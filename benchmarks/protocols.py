@@ -191,8 +191,9 @@ def main() -> None:
         report.plot().figure_.savefig(arguments.picture, dpi=120)
     if not arguments.quick:
         command = shlex.join(["python", "benchmarks/protocols.py", *sys.argv[1:]])
-        text = f"## Protocols: ModelNet10\n\n```\n{command}\n```\n\n{head}\n\n{table}"
-        write_results(Path(arguments.results), "protocols", text)
+        title = f"## Protocols: ModelNet10, {', '.join(methods)}"
+        text = f"{title}\n\n```\n{command}\n```\n\n{head}\n\n{table}"
+        write_results(Path(arguments.results), f"protocols {' '.join(methods)}", text)
         print(f"\nwritten to {arguments.results}")
 
 
