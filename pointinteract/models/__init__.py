@@ -91,7 +91,12 @@ from pointinteract.models.segmentation_point_mae import PointMAESegmentation
 from pointinteract.models.segmentation_pointnet2 import PointNet2Segmentation
 from pointinteract.models.segmentation_recon import ReConSegmentation
 from pointinteract.models.simpleview import SimpleView
-from pointinteract.models.teachers import DepthDescriptorTeacher, TextEncoder, resolve_teacher
+from pointinteract.models.teachers import (
+    DepthDescriptorTeacher,
+    SentenceEncoder,
+    TextEncoder,
+    resolve_teacher,
+)
 from pointinteract.models.ulip import ULIPNetwork
 
 __all__ = [
@@ -143,6 +148,7 @@ __all__ = [
     "ReCon",
     "ReConPretraining",
     "ReConSegmentation",
+    "SentenceEncoder",
     "SimpleView",
     "TextEncoder",
     "TransformersPictures",
