@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pointinteract.base import TorchEstimatorMixin, pick_device
 from pointinteract.nn.heads import ClassifierHead
-from pointinteract.protocols._readout import single_thread
+from pointinteract.protocols._readout import single_thread, unit_rows
 from pointinteract.training.history import history_frame
 from pointinteract.training.loop import TrainingRun
 from pointinteract.utils._params import check_int, check_option, check_real
@@ -287,13 +287,8 @@ class PrototypeClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, X: np.ndarray) -> np.ndarray:
         rows = self._rows(X)
         if self.metric == "cosine":
-            return np.einsum("rf,cf->rc", rows, _unit(self.prototypes_))
+            return np.einsum("rf,cf->rc", rows, unit_rows(self.prototypes_))
         return -cdist(rows, self.prototypes_, "sqeuclidean")
 
     def _rows(self, X: np.ndarray) -> np.ndarray:
-        return _unit(X) if self.metric == "cosine" else X
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1.0)
+        return unit_rows(X) if self.metric == "cosine" else X

@@ -21,10 +21,12 @@ __all__ = [
     "fit_features",
     "is_fitted",
     "is_predictor",
+    "keep_start",
     "make_probe",
     "name_of",
     "seeded",
     "single_thread",
+    "unit_rows",
 ]
 
 PROBE_WORDS = "linear SVM (standardized features, C = 0.01, not tuned)"
@@ -154,6 +156,12 @@ def keep_start(copy: Any, estimator: Any) -> Any:
     if start is not None and hasattr(start, "get_params") and is_fitted(start):
         copy.set_params(pretrained=start)
     return copy
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Vectors along the last axis brought to length 1; those of zeros stay."""
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.where(length > 0, length, 1.0)
 
 
 def name_of(estimator: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pointinteract.protocols._readout import make_probe
+from pointinteract.protocols._readout import make_probe, unit_rows
 
 __all__ = ["average_precision", "neighbor_purity", "prototype_accuracy", "score_features"]
 
@@ -26,7 +26,7 @@ def score_features(
 ) -> dict[str, float]:
     """Scores of features (n, D) of some classes; `center` and `spread` (D,) standardize them."""
     linear = make_probe(probe, seed).fit(train, y)
-    unit, unit_test = (_unit((rows - center) / spread) for rows in (train, test))
+    unit, unit_test = (unit_rows((rows - center) / spread) for rows in (train, test))
     draws = [prototype_accuracy(unit, y, unit_test, y_test, n_shot, rng) for _ in range(n_draws)]
     likeness = unit_test @ unit_test.T
     return {
@@ -54,7 +54,7 @@ def prototype_accuracy(
             for name in classes
         ]
     )
-    return float(np.mean(classes[(unit_test @ _unit(prototypes).T).argmax(axis=1)] == y_test))
+    return float(np.mean(classes[(unit_test @ unit_rows(prototypes).T).argmax(axis=1)] == y_test))
 
 
 def average_precision(likeness: np.ndarray, labels: np.ndarray) -> float:
@@ -81,8 +81,3 @@ def _relevance_by_rank(likeness: np.ndarray, labels: np.ndarray) -> np.ndarray:
     np.fill_diagonal(without_itself, -np.inf)
     order = np.argsort(-without_itself, axis=1, kind="stable")[:, :-1]
     return labels[order] == labels[:, None]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(length > 0, length, 1.0)
